@@ -1,0 +1,9 @@
+//! Attestation evidence: bytes to types and back.
+//!
+//! Every format is defined here once and used by the guest agent, which gathers evidence, and by the verifier, which
+//! judges it. Parsing is a pure function of the bytes: exact lengths, known versions, reserved bits zero, no trailing
+//! bytes. The received bytes are kept, because they are what was signed.
+#![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod code;
