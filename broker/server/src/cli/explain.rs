@@ -1,0 +1,12 @@
+//! `countersign explain`.
+
+use std::process::ExitCode;
+
+/// Arguments of `countersign explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs the command.
+pub(crate) fn run(_args: &Args) -> ExitCode {
+    ExitCode::from(super::output::USAGE)
+}

@@ -1,0 +1,72 @@
+//! The command line: one file per command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod explain;
+mod init;
+mod inspect;
+mod output;
+mod policy;
+mod reference_values;
+mod secrets;
+mod serve;
+mod token;
+mod verify;
+
+/// Remote attestation broker: keys and short-lived credentials for guests that prove what they run.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker
+    Serve(serve::Args),
+    /// Make a data directory, keys, certificates and the first admin credential, once
+    Init(init::Args),
+    /// Judge evidence in files, offline, with the core that the broker uses
+    Verify(verify::Args),
+    /// Parse a file and print what it says; nothing is checked
+    Inspect(inspect::Args),
+    /// Store and list the secrets that affirmed guests may get
+    Secrets(secrets::Args),
+    /// Add, list and retire the measurements that guests are compared with
+    ReferenceValues(reference_values::Args),
+    /// Set, show and test appraisal and release policies
+    Policy(policy::Args),
+    /// Say why a decision was made
+    Explain(explain::Args),
+    /// Check tokens that the broker issued
+    Token(token::Args),
+}
+
+/// Parses the process's arguments and runs the command they name.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Secrets(args) => secrets::run(&args),
+        Command::ReferenceValues(args) => reference_values::run(&args),
+        Command::Policy(args) => policy::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Token(args) => token::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,7 @@
+//! The Countersign attestation broker: HTTP service, release of secrets, store, administration and command line.
+//!
+//! Evidence is judged by the pure `verifier` core; this package is the I/O around it. The data goes one way: request →
+//! evidence → authenticated → appraised → released → sealed, and each step takes the type that the one before it made.
+#![forbid(unsafe_code)]
+
+pub mod cli;
