@@ -7,3 +7,5 @@
 
 pub mod bytes;
 pub mod code;
+pub mod digest;
+pub mod eventlog;
