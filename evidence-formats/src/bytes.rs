@@ -193,7 +193,6 @@ macro_rules! byte_newtypes {
         }
     )*};
 }
-#[expect(unused_imports, reason = "used by the platform modules")]
 pub(crate) use byte_newtypes;
 
 /// Text is not the hex of a fixed-size value.

@@ -5,7 +5,10 @@
 //! bytes. The received bytes are kept, because they are what was signed.
 #![forbid(unsafe_code)]
 
+pub mod binding;
+pub mod bundle;
 pub mod bytes;
+pub mod cbor;
 pub mod code;
 pub mod digest;
 pub mod eventlog;
