@@ -10,6 +10,7 @@ mod chains;
 mod claims;
 mod revocation;
 mod timestamp;
+pub mod x509;
 
 pub use authentic::Authentic;
 pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};
