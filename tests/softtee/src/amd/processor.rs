@@ -1,0 +1,90 @@
+//! One simulated chip.
+use time::OffsetDateTime;
+
+use super::{AmdPki, CertEntry, CertTableSpec, ProductLine, ReportSpec, Tcb, VekKind, guids};
+use crate::x509::{Issued, Validity};
+
+/// A simulated secure processor: it knows its chip, its TCB and which endorsement key it uses.
+#[derive(Debug, Clone)]
+pub struct SecureProcessor {
+    /// The authorities above its keys.
+    pub pki: AmdPki,
+    /// Chip id as the VCEK has it: 64 bytes, 8 on Turin.
+    pub hardware_id: Vec<u8>,
+    /// The TCB that it reports and whose endorsement key it uses.
+    pub tcb: Tcb,
+    /// Which key signs reports.
+    pub kind: VekKind,
+    /// The cloud named in a VLEK.
+    pub csp_id: String,
+    /// From when its endorsement key's certificate is valid.
+    pub issued_at: OffsetDateTime,
+}
+
+impl SecureProcessor {
+    /// A healthy chip that signs with its VCEK.
+    #[must_use]
+    pub fn new(product: ProductLine) -> Self {
+        let hardware_id = (1..=64).take(product.hardware_id_length()).collect();
+        Self {
+            pki: AmdPki::new(product),
+            hardware_id,
+            tcb: Tcb::healthy(product),
+            kind: VekKind::Vcek,
+            csp_id: "CN=cc-test.example".to_owned(),
+            issued_at: AmdPki::ISSUED_AT,
+        }
+    }
+
+    /// The same chip with a key loaded by its cloud.
+    #[must_use]
+    pub fn with_vlek(mut self) -> Self {
+        self.kind = VekKind::Vlek;
+        self
+    }
+
+    /// The endorsement key in use, with its certificate.
+    #[must_use]
+    pub fn vek(&self) -> Issued {
+        let (mut vek, years) = match self.kind {
+            VekKind::Vcek => (self.pki.vcek(&self.hardware_id, self.tcb), 7),
+            VekKind::Vlek => (self.pki.vlek(&self.csp_id, self.tcb), 1),
+        };
+        vek.certificate.validity = Validity::years(self.issued_at, years);
+        vek
+    }
+
+    /// A healthy guest on this chip: its TCB, chip id and signing key are filled in.
+    #[must_use]
+    pub fn guest(&self) -> ReportSpec {
+        let mut guest = ReportSpec::healthy(self.pki.product);
+        guest.set_tcb(self.tcb.to_bytes(self.pki.product)).set_signing_key(self.kind);
+        // A VLEK names no chip; AWS masks the chip id in reports signed by one.
+        if self.kind == VekKind::Vcek {
+            for (place, byte) in guest.chip_id.iter_mut().zip(&self.hardware_id) {
+                *place = *byte;
+            }
+        }
+        guest
+    }
+
+    /// The guest's report, signed by the key in use.
+    #[must_use]
+    pub fn report(&self, guest: &ReportSpec) -> Vec<u8> {
+        guest.sign(&self.vek().key)
+    }
+
+    /// What an honest host puts beside reports: VEK, its issuer and the root.
+    #[must_use]
+    pub fn certificates(&self) -> CertTableSpec {
+        let (guid, issuer) = match self.kind {
+            VekKind::Vcek => (guids::VCEK, &self.pki.ask),
+            VekKind::Vlek => (guids::VLEK, &self.pki.asvk),
+        };
+        CertTableSpec::new(vec![
+            CertEntry::new(guid, self.vek().der()),
+            CertEntry::new(guids::ASK, issuer.der()),
+            CertEntry::new(guids::ARK, self.pki.ark.der()),
+        ])
+    }
+}
