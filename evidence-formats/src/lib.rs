@@ -12,3 +12,4 @@ pub mod cbor;
 pub mod code;
 pub mod digest;
 pub mod eventlog;
+pub mod tdx;
