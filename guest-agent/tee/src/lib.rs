@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Hardware evidence from inside the guest.
+//!
+//! [`detect`] finds the hardware from what the kernel offers: configfs-tsm, or `/dev/sev-guest` on kernels without it. No
+//! confidential hardware is an error; there is no sample evidence to fall back to. What the hardware and the host give is
+//! looked at before it is handed on, so that a broken host gives a clear error here and not a refusal elsewhere.
+
+mod attester;
+mod error;
+pub mod sev_guest;
+mod snp;
+mod tdx;
+mod throttle;
+pub mod tsm;
+
+pub use crate::{
+    attester::{Attester, Collected, Paths, detect},
+    error::{AttestError, Warning},
+};

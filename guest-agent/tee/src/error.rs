@@ -1,0 +1,43 @@
+//! Errors and warnings of gathering evidence.
+
+use std::path::PathBuf;
+
+use evidence_formats::bundle::BundleError;
+use thiserror::Error;
+
+use crate::{sev_guest::SevGuestError, tsm::TsmError};
+
+/// Why there is no evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AttestError {
+    /// The kernel offers no interface to confidential hardware.
+    #[error("expected confidential hardware: neither {} nor {} is there", tsm_root.display(), sev_guest.display())]
+    NoTee {
+        /// Where configfs-tsm was looked for.
+        tsm_root: PathBuf,
+        /// Where the SEV-SNP guest device was looked for.
+        sev_guest: PathBuf,
+    },
+    /// configfs-tsm failed.
+    #[error("configfs-tsm gave no evidence")]
+    Tsm(#[from] TsmError),
+    /// `/dev/sev-guest` failed.
+    #[error("the SEV-SNP guest device gave no evidence")]
+    SevGuest(#[from] SevGuestError),
+    /// The report carries something else than what was asked for: the host or another process interfered.
+    #[error("expected a report that carries our report data")]
+    OtherReportData,
+    /// The pieces do not fit into a bundle.
+    #[error("expected evidence that fits into a bundle")]
+    Bundle(#[from] BundleError),
+}
+
+/// Something that is missing from evidence which is good otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// The host's certificate table is malformed; the evidence goes without it.
+    #[error("dropped the host's certificate table")]
+    CertificateTable,
+}
