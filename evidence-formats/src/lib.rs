@@ -12,4 +12,7 @@ pub mod cbor;
 pub mod code;
 pub mod digest;
 pub mod eventlog;
+pub mod hcl;
+mod json;
 pub mod tdx;
+pub mod tpm;

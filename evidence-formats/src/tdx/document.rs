@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{EcdsaSignature, json::require_unique_members};
+use super::EcdsaSignature;
+use crate::json::require_unique_members;
 use crate::{
     bytes::NotHex,
     code::{Code, Coded},

@@ -7,7 +7,6 @@
 mod attributes;
 mod collateral;
 mod document;
-mod json;
 mod quote;
 mod report;
 mod tcb;

@@ -11,7 +11,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 const MAX_MEMBERS: usize = 64;
 
 /// Succeeds on any JSON text whose objects, at every depth, have unique member names.
-pub(super) fn require_unique_members(text: &[u8]) -> Result<(), serde_json::Error> {
+pub(crate) fn require_unique_members(text: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<Unique>(text).map(|Unique| ())
 }
 
