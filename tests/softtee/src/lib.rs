@@ -10,4 +10,5 @@ pub mod der;
 pub mod keys;
 pub mod pem;
 mod pss;
+pub mod tsm;
 pub mod x509;
