@@ -144,7 +144,8 @@ impl<'de> Deserialize<'de> for Nonce {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "tests")]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "test vectors are files")]
 mod tests {
     use std::path::Path;
 

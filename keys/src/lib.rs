@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Keys and secrets: bytes that must not leak, sealing to a guest's own key, token signing, envelope encryption.
+//!
+//! The package is pure: randomness and the time are arguments ([`random::Random`], `now`), nothing is read from files,
+//! the network or a clock. Cryptography is aws-lc-rs; X-Wing, which it lacks, is the `hpke` crate.
+//!
+//! - [`secret`]: [`secret::SecretBytes`], wiped when dropped, never printed.
+//! - [`jwk`] and [`tee_key`]: the guest's public key as it goes over the wire, and its private half in memory.
+//! - [`seal`]: encryption to a [`jwk::TeePublicKey`] as a flattened JWE.
+//! - [`grant`]: what the native protocol puts inside a sealed JWE.
+//! - [`sign`] and [`token`]: JWTs, their keys as JWKS, and verification at an explicit time.
+//! - [`envelope`]: secrets at rest under a root key.
+//!
+//! Every error has a stable code (`code()`), dotted like all refusal codes of the project.
+#![forbid(unsafe_code)]
+
+mod encoding;
+pub mod envelope;
+pub mod grant;
+pub mod jwk;
+pub mod random;
+pub mod seal;
+pub mod secret;
+pub mod sign;
+pub mod tee_key;
+pub mod token;
