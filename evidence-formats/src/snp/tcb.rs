@@ -81,7 +81,8 @@ pub enum TcbLayout {
 pub struct TcbVersion(pub [u8; 8]);
 
 /// The security patch levels of a TCB_VERSION.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TcbComponents {
     /// Firmware management controller; Turin only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +167,8 @@ impl fmt::Debug for TcbVersion {
 }
 
 /// SNP firmware version, ordered by major, minor, build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FirmwareVersion {
     /// Major.
     pub major: u8,

@@ -31,7 +31,7 @@ fn pki_writes_anchors_and_endorsements() {
 fn report_writes_a_report_or_a_bundle_of_the_guest_in_the_state_file() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("guest.json");
-    std::fs::write(&state, r#"{"snp": {"product": "Turin", "policy": 720896}}"#).unwrap();
+    std::fs::write(&state, r#"{"snp": {"product": "turin", "policy": 720896}}"#).unwrap();
     let data = "11".repeat(64);
     let arguments = ["report", "--state", state.to_str().unwrap(), "--report-data", &data];
     let report = softtee(&arguments).stdout;

@@ -1,7 +1,8 @@
 //! A software AMD secure processor: key hierarchy, reports, certificate tables.
 //!
 //! ```
-//! use softtee::amd::{ProductLine, SecureProcessor};
+//! use evidence_formats::snp::ProductLine;
+//! use softtee::amd::SecureProcessor;
 //!
 //! let sp = SecureProcessor::new(ProductLine::Milan);
 //! let mut guest = sp.guest();
@@ -19,8 +20,8 @@ mod processor;
 mod product;
 mod report;
 
-pub use cert_table::{CertEntry, CertTableSpec, guids};
+pub use cert_table::{CertEntry, CertTableSpec};
 pub use pki::{AmdPki, VekKind, oids};
 pub use processor::SecureProcessor;
-pub use product::{ProductLine, Tcb};
-pub use report::{FirmwareVersion, ReportSpec};
+pub use product::{healthy_cpuid, healthy_tcb};
+pub use report::ReportSpec;

@@ -1,8 +1,8 @@
 //! The key hierarchy: ARK, ASK, ASVK, VCEK, VLEK and the ARK's revocation list.
+use evidence_formats::snp::{ProductLine, TcbComponents};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
-use super::{ProductLine, Tcb};
 use crate::der;
 use crate::keys::{PrivateKey, SignatureAlgorithm};
 use crate::x509::{CertificateSpec, CrlSpec, Extension, Issued, Name, Validity};
@@ -116,22 +116,22 @@ impl AmdPki {
 
     /// A chip's endorsement key at a TCB. Another TCB or chip is another key, as in hardware.
     #[must_use]
-    pub fn vcek(&self, hardware_id: &[u8], tcb: Tcb) -> Issued {
+    pub fn vcek(&self, hardware_id: &[u8], tcb: TcbComponents) -> Issued {
         self.vek(VekKind::Vcek, tcb, hardware_id)
     }
 
     /// A cloud's endorsement key at a TCB.
     #[must_use]
-    pub fn vlek(&self, csp_id: &str, tcb: Tcb) -> Issued {
+    pub fn vlek(&self, csp_id: &str, tcb: TcbComponents) -> Issued {
         self.vek(VekKind::Vlek, tcb, csp_id.as_bytes())
     }
 
-    fn vek(&self, kind: VekKind, tcb: Tcb, identity: &[u8]) -> Issued {
+    fn vek(&self, kind: VekKind, tcb: TcbComponents, identity: &[u8]) -> Issued {
         let (issuer, common_name, years) = match kind {
             VekKind::Vcek => (&self.ask, "SEV-VCEK", 7),
             VekKind::Vlek => (&self.asvk, "SEV-VLEK", 1),
         };
-        let label = [common_name.as_bytes(), self.product.name().as_bytes(), identity, &tcb.to_bytes(self.product)];
+        let label = [common_name.as_bytes(), self.product.name().as_bytes(), identity, &tcb.to_version().0];
         let key = PrivateKey::p384_from_label(&label.concat());
         let certificate = CertificateSpec {
             version: Some(2),
@@ -217,7 +217,7 @@ fn authority(product: ProductLine, which: Authority, keys: &Keys) -> Issued {
 }
 
 /// The extensions of a healthy VEK certificate, in AMD's order. `identity` is the hardware id or the CSP id.
-fn vek_extensions(product: ProductLine, kind: VekKind, tcb: Tcb, identity: &[u8]) -> Vec<Extension> {
+fn vek_extensions(product: ProductLine, kind: VekKind, tcb: TcbComponents, identity: &[u8]) -> Vec<Extension> {
     let level = |oid, value: u8| Extension::new(oid, der::unsigned(u64::from(value)));
     let turin = product == ProductLine::Turin;
     let product_name = match (product, kind) {
@@ -227,11 +227,11 @@ fn vek_extensions(product: ProductLine, kind: VekKind, tcb: Tcb, identity: &[u8]
     let mut extensions = vec![
         level(oids::STRUCT_VERSION, u8::from(turin)),
         Extension::new(oids::PRODUCT_NAME, der::ia5(product_name)),
-        level(oids::BOOT_LOADER, tcb.boot_loader),
+        level(oids::BOOT_LOADER, tcb.bootloader),
         level(oids::TEE, tcb.tee),
     ];
     // Turin has a patch level for the FMC and none for reserved byte 4 (57230).
-    extensions.push(if turin { level(oids::FMC, tcb.fmc) } else { level(oids::SPL4, 0) });
+    extensions.push(if turin { level(oids::FMC, tcb.fmc.unwrap_or_default()) } else { level(oids::SPL4, 0) });
     extensions.extend([oids::SPL5, oids::SPL6, oids::SPL7].map(|oid| level(oid, 0)));
     extensions.extend([level(oids::SNP, tcb.snp), level(oids::MICROCODE, tcb.microcode)]);
     extensions.push(match kind {

@@ -1,7 +1,8 @@
 //! One simulated chip.
+use evidence_formats::snp::{CertGuid, ProductLine, TcbComponents};
 use time::OffsetDateTime;
 
-use super::{AmdPki, CertEntry, CertTableSpec, ProductLine, ReportSpec, Tcb, VekKind, guids};
+use super::{AmdPki, CertEntry, CertTableSpec, ReportSpec, VekKind, healthy_tcb};
 use crate::x509::{Issued, Validity};
 
 /// A simulated secure processor: it knows its chip, its TCB and which endorsement key it uses.
@@ -12,7 +13,7 @@ pub struct SecureProcessor {
     /// Chip id as the VCEK has it: 64 bytes, 8 on Turin.
     pub hardware_id: Vec<u8>,
     /// The TCB that it reports and whose endorsement key it uses.
-    pub tcb: Tcb,
+    pub tcb: TcbComponents,
     /// Which key signs reports.
     pub kind: VekKind,
     /// The cloud named in a VLEK.
@@ -25,11 +26,11 @@ impl SecureProcessor {
     /// A healthy chip that signs with its VCEK.
     #[must_use]
     pub fn new(product: ProductLine) -> Self {
-        let hardware_id = (1..=64).take(product.hardware_id_length()).collect();
+        let hardware_id = (1..=64).take(product.chip_id_length()).collect();
         Self {
             pki: AmdPki::new(product),
             hardware_id,
-            tcb: Tcb::healthy(product),
+            tcb: healthy_tcb(product),
             kind: VekKind::Vcek,
             csp_id: "CN=cc-test.example".to_owned(),
             issued_at: AmdPki::ISSUED_AT,
@@ -58,10 +59,10 @@ impl SecureProcessor {
     #[must_use]
     pub fn guest(&self) -> ReportSpec {
         let mut guest = ReportSpec::healthy(self.pki.product);
-        guest.set_tcb(self.tcb.to_bytes(self.pki.product)).set_signing_key(self.kind);
+        guest.set_tcb(self.tcb.to_version()).set_signing_key(self.kind);
         // A VLEK names no chip; AWS masks the chip id in reports signed by one.
         if self.kind == VekKind::Vcek {
-            for (place, byte) in guest.chip_id.iter_mut().zip(&self.hardware_id) {
+            for (place, byte) in guest.chip_id.0.iter_mut().zip(&self.hardware_id) {
                 *place = *byte;
             }
         }
@@ -78,13 +79,13 @@ impl SecureProcessor {
     #[must_use]
     pub fn certificates(&self) -> CertTableSpec {
         let (guid, issuer) = match self.kind {
-            VekKind::Vcek => (guids::VCEK, &self.pki.ask),
-            VekKind::Vlek => (guids::VLEK, &self.pki.asvk),
+            VekKind::Vcek => (CertGuid::VCEK, &self.pki.ask),
+            VekKind::Vlek => (CertGuid::VLEK, &self.pki.asvk),
         };
         CertTableSpec::new(vec![
             CertEntry::new(guid, self.vek().der()),
-            CertEntry::new(guids::ASK, issuer.der()),
-            CertEntry::new(guids::ARK, self.pki.ark.der()),
+            CertEntry::new(CertGuid::ASK, issuer.der()),
+            CertEntry::new(CertGuid::ARK, self.pki.ark.der()),
         ])
     }
 }

@@ -1,26 +1,12 @@
 //! Attestation reports with every field settable.
-use evidence_formats::bytes::{LaunchDigest, ReportData};
+use evidence_formats::bytes::{LaunchDigest, ReportData, Sha384Digest};
+use evidence_formats::snp::{
+    ChipId, FamilyId, FirmwareVersion, HostData, ImageId, ProductLine, ReportId, TcbVersion, offset,
+};
 use openssl::hash::MessageDigest;
 
-use super::{ProductLine, Tcb, VekKind};
+use super::{VekKind, healthy_cpuid, healthy_tcb};
 use crate::keys::PrivateKey;
-
-/// Length of a report in bytes.
-const REPORT_LENGTH: usize = 0x4a0;
-/// Length of the part that the signature covers.
-const SIGNED_LENGTH: usize = 0x2a0;
-
-/// A firmware version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FirmwareVersion {
-    /// Major.
-    pub major: u8,
-    /// Minor.
-    pub minor: u8,
-    /// Build.
-    pub build: u8,
-}
 
 /// The content of a report (56860 table 22), before signing.
 ///
@@ -34,15 +20,15 @@ pub struct ReportSpec {
     /// `POLICY`; healthy: ABI 1.55, SMT allowed, bit 17.
     pub policy: u64,
     /// `FAMILY_ID`.
-    pub family_id: [u8; 16],
+    pub family_id: FamilyId,
     /// `IMAGE_ID`.
-    pub image_id: [u8; 16],
+    pub image_id: ImageId,
     /// `VMPL`; healthy: 0.
     pub vmpl: u32,
     /// `SIGNATURE_ALGO`; 1 is ECDSA P-384 with SHA-384.
     pub signature_algo: u32,
-    /// `CURRENT_TCB`, as [`Tcb::to_bytes`] gives it.
-    pub current_tcb: [u8; 8],
+    /// `CURRENT_TCB`, whose reserved bytes may be set.
+    pub current_tcb: TcbVersion,
     /// `PLATFORM_INFO`; healthy: SMT, ECC and, from version 3, the alias check.
     pub platform_info: u64,
     /// Flags and signing key; healthy: no flag, VCEK.
@@ -52,29 +38,29 @@ pub struct ReportSpec {
     /// `MEASUREMENT`.
     pub measurement: LaunchDigest,
     /// `HOST_DATA`.
-    pub host_data: [u8; 32],
+    pub host_data: HostData,
     /// `ID_KEY_DIGEST`; healthy: zero, no ID block.
-    pub id_key_digest: [u8; 48],
+    pub id_key_digest: Sha384Digest,
     /// `AUTHOR_KEY_DIGEST`; healthy: zero.
-    pub author_key_digest: [u8; 48],
+    pub author_key_digest: Sha384Digest,
     /// `REPORT_ID`.
-    pub report_id: [u8; 32],
+    pub report_id: ReportId,
     /// `REPORT_ID_MA`; healthy: all ones, no migration agent.
-    pub report_id_ma: [u8; 32],
+    pub report_id_ma: ReportId,
     /// `REPORTED_TCB`.
-    pub reported_tcb: [u8; 8],
+    pub reported_tcb: TcbVersion,
     /// Combined CPUID family, model and stepping; from version 3.
     pub cpuid: [u8; 3],
     /// `CHIP_ID`.
-    pub chip_id: [u8; 64],
+    pub chip_id: ChipId,
     /// `COMMITTED_TCB`.
-    pub committed_tcb: [u8; 8],
+    pub committed_tcb: TcbVersion,
     /// Version of the running firmware.
     pub current_version: FirmwareVersion,
     /// Version of the committed firmware.
     pub committed_version: FirmwareVersion,
     /// `LAUNCH_TCB`.
-    pub launch_tcb: [u8; 8],
+    pub launch_tcb: TcbVersion,
     /// `LAUNCH_MIT_VECTOR`; from version 5.
     pub launch_mitigations: u64,
     /// `CURRENT_MIT_VECTOR`; from version 5.
@@ -90,14 +76,14 @@ impl ReportSpec {
     /// A well-run guest: report version 3 on Milan and 5 on newer lines, all four TCBs equal, VMPL 0, no debugging.
     #[must_use]
     pub fn healthy(product: ProductLine) -> Self {
-        let tcb = Tcb::healthy(product).to_bytes(product);
+        let tcb = healthy_tcb(product).to_version();
         let firmware = FirmwareVersion { major: 1, minor: 55, build: 61 };
         Self {
             version: if product == ProductLine::Milan { 3 } else { 5 },
             guest_svn: 0,
             policy: Self::POLICY,
-            family_id: [0; 16],
-            image_id: [0; 16],
+            family_id: FamilyId([0; 16]),
+            image_id: ImageId([0; 16]),
             vmpl: 0,
             signature_algo: 1,
             current_tcb: tcb,
@@ -105,14 +91,14 @@ impl ReportSpec {
             key_info: 0,
             report_data: ReportData([0; 64]),
             measurement: LaunchDigest([0x4d; 48]),
-            host_data: [0; 32],
-            id_key_digest: [0; 48],
-            author_key_digest: [0; 48],
-            report_id: [0x1d; 32],
-            report_id_ma: [0xff; 32],
+            host_data: HostData([0; 32]),
+            id_key_digest: Sha384Digest([0; 48]),
+            author_key_digest: Sha384Digest([0; 48]),
+            report_id: ReportId([0x1d; 32]),
+            report_id_ma: ReportId([0xff; 32]),
             reported_tcb: tcb,
-            cpuid: product.cpuid(),
-            chip_id: [0; 64],
+            cpuid: healthy_cpuid(product),
+            chip_id: ChipId([0; 64]),
             committed_tcb: tcb,
             current_version: firmware,
             committed_version: firmware,
@@ -124,7 +110,7 @@ impl ReportSpec {
     }
 
     /// Sets all four TCB fields.
-    pub fn set_tcb(&mut self, tcb: [u8; 8]) -> &mut Self {
+    pub fn set_tcb(&mut self, tcb: TcbVersion) -> &mut Self {
         (self.current_tcb, self.reported_tcb) = (tcb, tcb);
         (self.committed_tcb, self.launch_tcb) = (tcb, tcb);
         self
@@ -143,12 +129,12 @@ impl ReportSpec {
     /// The report with a zero signature.
     #[must_use]
     pub fn unsigned(&self) -> Vec<u8> {
-        let mut report = vec![0; REPORT_LENGTH];
-        for (offset, bytes) in self.fields() {
-            overwrite(&mut report, offset, &bytes);
+        let mut report = vec![0; offset::LENGTH];
+        for (start, bytes) in self.fields() {
+            overwrite(&mut report, start, &bytes);
         }
-        for (offset, bytes) in &self.patches {
-            overwrite(&mut report, *offset, bytes);
+        for (start, bytes) in &self.patches {
+            overwrite(&mut report, *start, bytes);
         }
         report
     }
@@ -157,48 +143,48 @@ impl ReportSpec {
     #[must_use]
     pub fn sign(&self, key: &PrivateKey) -> Vec<u8> {
         let mut report = self.unsigned();
-        let signed = report.get(..SIGNED_LENGTH).unwrap_or_default();
+        let signed = report.get(..offset::SIGNED_LENGTH).unwrap_or_default();
         let (mut r, mut s) = key.sign_ecdsa(MessageDigest::sha384(), signed);
         // 56860 §2.4: both components are little-endian, in 72 bytes each.
         r.reverse();
         s.reverse();
-        overwrite(&mut report, SIGNED_LENGTH, &r);
-        overwrite(&mut report, SIGNED_LENGTH.saturating_add(72), &s);
+        overwrite(&mut report, offset::SIGNATURE_R, &r);
+        overwrite(&mut report, offset::SIGNATURE_S, &s);
         report
     }
 
     fn fields(&self) -> Vec<(usize, Vec<u8>)> {
         let mut fields = vec![
-            (0x000, self.version.to_le_bytes().to_vec()),
-            (0x004, self.guest_svn.to_le_bytes().to_vec()),
-            (0x008, self.policy.to_le_bytes().to_vec()),
-            (0x010, self.family_id.to_vec()),
-            (0x020, self.image_id.to_vec()),
-            (0x030, self.vmpl.to_le_bytes().to_vec()),
-            (0x034, self.signature_algo.to_le_bytes().to_vec()),
-            (0x038, self.current_tcb.to_vec()),
-            (0x040, self.platform_info.to_le_bytes().to_vec()),
-            (0x048, self.key_info.to_le_bytes().to_vec()),
-            (0x050, self.report_data.as_bytes().to_vec()),
-            (0x090, self.measurement.as_bytes().to_vec()),
-            (0x0c0, self.host_data.to_vec()),
-            (0x0e0, self.id_key_digest.to_vec()),
-            (0x110, self.author_key_digest.to_vec()),
-            (0x140, self.report_id.to_vec()),
-            (0x160, self.report_id_ma.to_vec()),
-            (0x180, self.reported_tcb.to_vec()),
-            (0x1a0, self.chip_id.to_vec()),
-            (0x1e0, self.committed_tcb.to_vec()),
-            (0x1e8, version_bytes(self.current_version)),
-            (0x1ec, version_bytes(self.committed_version)),
-            (0x1f0, self.launch_tcb.to_vec()),
+            (offset::VERSION, self.version.to_le_bytes().to_vec()),
+            (offset::GUEST_SVN, self.guest_svn.to_le_bytes().to_vec()),
+            (offset::POLICY, self.policy.to_le_bytes().to_vec()),
+            (offset::FAMILY_ID, self.family_id.0.to_vec()),
+            (offset::IMAGE_ID, self.image_id.0.to_vec()),
+            (offset::VMPL, self.vmpl.to_le_bytes().to_vec()),
+            (offset::SIGNATURE_ALGO, self.signature_algo.to_le_bytes().to_vec()),
+            (offset::CURRENT_TCB, self.current_tcb.0.to_vec()),
+            (offset::PLATFORM_INFO, self.platform_info.to_le_bytes().to_vec()),
+            (offset::KEY_INFO, self.key_info.to_le_bytes().to_vec()),
+            (offset::REPORT_DATA, self.report_data.as_bytes().to_vec()),
+            (offset::MEASUREMENT, self.measurement.as_bytes().to_vec()),
+            (offset::HOST_DATA, self.host_data.0.to_vec()),
+            (offset::ID_KEY_DIGEST, self.id_key_digest.0.to_vec()),
+            (offset::AUTHOR_KEY_DIGEST, self.author_key_digest.0.to_vec()),
+            (offset::REPORT_ID, self.report_id.0.to_vec()),
+            (offset::REPORT_ID_MA, self.report_id_ma.0.to_vec()),
+            (offset::REPORTED_TCB, self.reported_tcb.0.to_vec()),
+            (offset::CHIP_ID, self.chip_id.0.to_vec()),
+            (offset::COMMITTED_TCB, self.committed_tcb.0.to_vec()),
+            (offset::CURRENT_VERSION, version_bytes(self.current_version)),
+            (offset::COMMITTED_VERSION, version_bytes(self.committed_version)),
+            (offset::LAUNCH_TCB, self.launch_tcb.0.to_vec()),
         ];
         if self.version >= 3 {
-            fields.push((0x188, self.cpuid.to_vec()));
+            fields.push((offset::CPUID_FAM_ID, self.cpuid.to_vec()));
         }
         if self.version >= 5 {
-            fields.push((0x1f8, self.launch_mitigations.to_le_bytes().to_vec()));
-            fields.push((0x200, self.current_mitigations.to_le_bytes().to_vec()));
+            fields.push((offset::LAUNCH_MIT_VECTOR, self.launch_mitigations.to_le_bytes().to_vec()));
+            fields.push((offset::CURRENT_MIT_VECTOR, self.current_mitigations.to_le_bytes().to_vec()));
         }
         fields
     }
@@ -210,8 +196,8 @@ fn version_bytes(version: FirmwareVersion) -> Vec<u8> {
 }
 
 /// Writes what fits; a patch past the end is cut.
-fn overwrite(report: &mut [u8], offset: usize, bytes: &[u8]) {
-    for (place, byte) in report.iter_mut().skip(offset).zip(bytes) {
+fn overwrite(report: &mut [u8], start: usize, bytes: &[u8]) {
+    for (place, byte) in report.iter_mut().skip(start).zip(bytes) {
         *place = *byte;
     }
 }

@@ -18,4 +18,4 @@ pub use attribute::{Attribute, Provider};
 pub use guest::{Blobs, Guest, ReportRequest, SimulatedGuest};
 pub use item::ReportItem;
 pub use mount::TsmMount;
-pub use state::{CertificateTable, Failure, Faults, GuestState, HexArray, HexBytes, SnpState, StateError, StateSource};
+pub use state::{CertificateTable, Failure, Faults, GuestState, HexBytes, SnpState, StateError, StateSource};

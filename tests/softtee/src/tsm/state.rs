@@ -1,13 +1,14 @@
 //! The state file: what the simulated guest is, and what goes wrong.
 use std::path::{Path, PathBuf};
 
-use evidence_formats::bytes::LaunchDigest;
+use evidence_formats::bytes::{LaunchDigest, Sha384Digest};
+use evidence_formats::snp::{FamilyId, FirmwareVersion, HostData, ImageId, ProductLine, TcbComponents};
 use fuser::Errno;
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
 use super::Provider;
-use crate::amd::{AmdPki, CertTableSpec, FirmwareVersion, ProductLine, ReportSpec, SecureProcessor, Tcb, VekKind};
+use crate::amd::{AmdPki, CertTableSpec, ReportSpec, SecureProcessor, VekKind};
 
 /// Where the state comes from.
 #[derive(Debug, Clone)]
@@ -92,18 +93,6 @@ impl<'de> Deserialize<'de> for HexBytes {
     }
 }
 
-/// Exactly `N` bytes, written as hex in a state file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HexArray<const N: usize>(pub [u8; N]);
-
-impl<'de, const N: usize> Deserialize<'de> for HexArray<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let HexBytes(bytes) = HexBytes::deserialize(deserializer)?;
-        let wrong_length = |other: Vec<u8>| serde::de::Error::invalid_length(other.len(), &"bytes of another number");
-        bytes.try_into().map(Self).map_err(wrong_length)
-    }
-}
-
 /// How the host's certificate table looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,13 +150,13 @@ pub struct SnpState {
     /// The cloud named in a VLEK.
     pub csp_id: Option<String>,
     /// The reported TCB, which is the endorsement key's, and the others unless they are given.
-    pub tcb: Option<Tcb>,
+    pub tcb: Option<TcbComponents>,
     /// The running firmware's TCB.
-    pub current_tcb: Option<Tcb>,
+    pub current_tcb: Option<TcbComponents>,
     /// The committed TCB.
-    pub committed_tcb: Option<Tcb>,
+    pub committed_tcb: Option<TcbComponents>,
     /// The TCB at launch.
-    pub launch_tcb: Option<Tcb>,
+    pub launch_tcb: Option<TcbComponents>,
     /// Report version.
     pub version: Option<u32>,
     /// The guest's own VMPL: the floor of what it can ask for. Above 0 it runs under an SVSM.
@@ -183,15 +172,15 @@ pub struct SnpState {
     /// Launch measurement.
     pub measurement: Option<LaunchDigest>,
     /// Host data.
-    pub host_data: Option<HexArray<32>>,
+    pub host_data: Option<HostData>,
     /// Family id.
-    pub family_id: Option<HexArray<16>>,
+    pub family_id: Option<FamilyId>,
     /// Image id.
-    pub image_id: Option<HexArray<16>>,
+    pub image_id: Option<ImageId>,
     /// Digest of the ID key.
-    pub id_key_digest: Option<HexArray<48>>,
+    pub id_key_digest: Option<Sha384Digest>,
     /// Digest of the author key; also sets `AUTHOR_KEY_EN`.
-    pub author_key_digest: Option<HexArray<48>>,
+    pub author_key_digest: Option<Sha384Digest>,
     /// Running firmware.
     pub current_version: Option<FirmwareVersion>,
     /// Committed firmware.
@@ -248,17 +237,26 @@ impl SnpState {
         let a_month_ago = || OffsetDateTime::now_utc().saturating_sub(time::Duration::days(30));
         // A whole day, so that the certificate is the same all day.
         processor.issued_at = self.issued_at.unwrap_or_else(|| a_month_ago().replace_time(time::Time::MIDNIGHT));
-        set(&mut processor.tcb, self.tcb);
+        set(&mut processor.tcb, self.tcb.map(|tcb| self.complete(tcb)));
         set(&mut processor.csp_id, self.csp_id.clone());
         set(&mut processor.hardware_id, self.hardware_id.clone().map(|HexBytes(bytes)| bytes));
         processor
+    }
+
+    /// The TCB in the product's layout, whatever the file says of the FMC.
+    fn complete(&self, tcb: TcbComponents) -> TcbComponents {
+        let fmc = match self.product {
+            ProductLine::Milan | ProductLine::Genoa => None,
+            ProductLine::Turin => Some(tcb.fmc.unwrap_or_default()),
+        };
+        TcbComponents { fmc, ..tcb }
     }
 
     /// What its reports say, but for the request.
     #[must_use]
     pub fn guest(&self, processor: &SecureProcessor) -> ReportSpec {
         let mut report = processor.guest();
-        let tcb = |tcb: Option<Tcb>| tcb.map(|tcb| tcb.to_bytes(self.product));
+        let tcb = |tcb: Option<TcbComponents>| tcb.map(|tcb| self.complete(tcb).to_version());
         set(&mut report.current_tcb, tcb(self.current_tcb));
         set(&mut report.committed_tcb, tcb(self.committed_tcb));
         set(&mut report.launch_tcb, tcb(self.launch_tcb));
@@ -267,15 +265,15 @@ impl SnpState {
         set(&mut report.guest_svn, self.guest_svn);
         set(&mut report.platform_info, self.platform_info);
         set(&mut report.measurement, self.measurement);
-        set(&mut report.host_data, self.host_data.map(|HexArray(bytes)| bytes));
-        set(&mut report.family_id, self.family_id.map(|HexArray(bytes)| bytes));
-        set(&mut report.image_id, self.image_id.map(|HexArray(bytes)| bytes));
-        set(&mut report.id_key_digest, self.id_key_digest.map(|HexArray(bytes)| bytes));
+        set(&mut report.host_data, self.host_data);
+        set(&mut report.family_id, self.family_id);
+        set(&mut report.image_id, self.image_id);
+        set(&mut report.id_key_digest, self.id_key_digest);
         set(&mut report.current_version, self.current_version);
         set(&mut report.committed_version, self.committed_version);
         set(&mut report.launch_mitigations, self.launch_mitigations);
         set(&mut report.current_mitigations, self.current_mitigations);
-        if let Some(HexArray(author)) = self.author_key_digest {
+        if let Some(author) = self.author_key_digest {
             report.author_key_digest = author;
             report.key_info |= 1;
         }
