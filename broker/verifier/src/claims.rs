@@ -53,6 +53,20 @@ pub enum Platform {
     Simulated,
 }
 
+impl Platform {
+    /// The text that claims and reference values use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Azure => "azure",
+            Self::Gcp => "gcp",
+            Self::Aws => "aws",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
 /// Measured code and configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub struct Measurements {
@@ -120,6 +134,9 @@ pub struct Signer {
     /// Digest of the author's key, lower-case hex, when the author key was enforced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author_key_digest: Option<String>,
+    /// Guest security version, when an enforced ID block vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest_svn: Option<u32>,
 }
 
 /// A check that did not run, and why.

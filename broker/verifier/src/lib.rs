@@ -5,13 +5,21 @@
 //! evidence → [`Authentic`] → `Appraisal` → `Affirmed`.
 #![forbid(unsafe_code)]
 
+pub mod appraisal;
+pub mod ar4si;
 mod authentic;
+pub mod baseline;
 mod chains;
 mod claims;
+#[cfg(test)]
+mod fixtures;
+pub mod policy;
+pub mod reference;
 mod revocation;
 mod timestamp;
 pub mod x509;
 
+pub use appraisal::{Affirmed, Appraisal, Criteria, Policing, Reason, Refusal, Stage, Warnings, appraise};
 pub use authentic::Authentic;
 pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};
 pub use claims::{

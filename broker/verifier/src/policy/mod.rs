@@ -1,0 +1,19 @@
+//! Operator policies in Rego: what they may read, what they must answer, and the limits under which they run.
+//!
+//! A policy is compiled once into an immutable program that threads share; each request runs in a machine of its own. The
+//! packages are closed, and so are their outputs: a policy that leaves one out, or answers with another type, refuses.
+
+mod appraisal;
+#[cfg(test)]
+mod checks;
+mod error;
+mod outputs;
+mod program;
+mod release;
+mod tests_of_policies;
+
+pub use appraisal::{AppraisalInput, AppraisalPolicy, PolicyVerdict};
+pub use error::PolicyError;
+pub use program::{PolicyDigest, PolicyId, PolicyPackage, RegoProgram};
+pub use release::{GrantFacts, LeaseFacts, ReleaseDecision, ReleaseInput, ReleasePolicy};
+pub use tests_of_policies::TestOutcome;
