@@ -1,8 +1,8 @@
-//! `countersign inspect`.
+//! `countersign verify`.
 
 use std::process::ExitCode;
 
-/// Arguments of `countersign inspect`.
+/// Arguments of `countersign verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

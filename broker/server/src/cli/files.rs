@@ -1,4 +1,4 @@
-//! The files that `countersign verify` reads.
+//! The files that the offline commands read.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ const MOST_FILES: usize = 256;
 ///
 /// # Errors
 /// When it cannot be read or is larger than 6 MiB: a usage error (exit status 2).
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut bytes = Vec::new();
     file.take(LARGEST_FILE.saturating_add(1))
@@ -30,18 +30,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// A file that may hold endorsements.
 #[derive(Debug)]
-pub(super) struct Candidate {
-    pub(super) path: PathBuf,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Candidate {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
     /// Named on the command line, as opposed to found in a folder.
-    pub(super) named: bool,
+    pub(crate) named: bool,
 }
 
 /// Reads files and, not recursively, the files of folders, in the order of their names.
 ///
 /// # Errors
 /// When something named cannot be read, or a folder holds more than 256 files.
-pub(super) fn candidates(paths: &[PathBuf]) -> Result<Vec<Candidate>> {
+pub(crate) fn candidates(paths: &[PathBuf]) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     for path in paths {
         if !path.is_dir() {

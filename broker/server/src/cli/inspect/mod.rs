@@ -1,0 +1,118 @@
+//! `countersign inspect`: parse a file and print what it says. Nothing is verified.
+
+mod eventlog;
+mod tdx;
+
+use std::{error::Error, path::PathBuf, process::ExitCode};
+
+use clap::ValueEnum;
+use evidence_formats::{
+    bundle::{Bundle, ItemName},
+    code::{Code, Coded},
+};
+use serde_json::{Value, json};
+
+use super::{
+    files,
+    output::{self, Format},
+};
+
+/// Arguments of `countersign inspect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What the file holds
+    #[arg(long = "type", value_enum)]
+    kind: Kind,
+    /// The file
+    file: PathBuf,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "json")]
+    format: Format,
+}
+
+/// What can be parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// TDX quote
+    Tdx,
+    /// TCG2 event log (PC firmware profile), with its replayed PCRs
+    Tcg2,
+    /// CC event log, with its replayed RTMRs
+    Ccel,
+    /// IMA measurement list, text or binary
+    Ima,
+    /// Evidence bundle, JSON or CBOR
+    Bundle,
+}
+
+/// A parser's refusal, kept with its code.
+#[derive(Debug)]
+struct Refusal {
+    code: Code,
+    reason: String,
+}
+
+impl<E: Coded> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { code: error.code(), reason: chain(&error) }
+    }
+}
+
+/// An error's message with those of its sources.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// Runs the command: 0 parsed, 1 refused by the parser, 2 usage or unreadable file.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let bytes = match files::read(&args.file) {
+        Ok(bytes) => bytes,
+        Err(error) => return output::fail(&error, output::USAGE),
+    };
+    match inspect(args.kind, &bytes) {
+        Ok(value) => {
+            output::print_json(&value);
+            ExitCode::SUCCESS
+        }
+        Err(refusal) => {
+            match args.format {
+                Format::Json => output::print_json(&json!({ "code": refusal.code, "reason": refusal.reason })),
+                Format::Text => output::complain(&format!("{}: {}", refusal.code, refusal.reason)),
+            }
+            ExitCode::from(output::REFUSED)
+        }
+    }
+}
+
+fn inspect(kind: Kind, bytes: &[u8]) -> Result<Value, Refusal> {
+    match kind {
+        Kind::Tdx => tdx::quote(bytes),
+        Kind::Tcg2 => eventlog::tcg2(bytes),
+        Kind::Ccel => eventlog::ccel(bytes),
+        Kind::Ima => eventlog::ima(bytes),
+        Kind::Bundle => bundle(bytes),
+    }
+}
+
+/// Lists the items of a bundle. A JSON collection begins with a brace, a CBOR one with a map header (RFC 9999 §3.3).
+fn bundle(bytes: &[u8]) -> Result<Value, Refusal> {
+    let is_json = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let bundle = if is_json { Bundle::parse_json(bytes)? } else { Bundle::parse_cbor(bytes)? };
+    let items: serde_json::Map<_, _> = bundle
+        .items()
+        .map(|(name, item)| {
+            (
+                ItemName::as_str(name).to_owned(),
+                json!({ "media_type": item.media_type.as_str(), "bytes": item.bytes.len() }),
+            )
+        })
+        .collect();
+    Ok(json!({ "items": items }))
+}
