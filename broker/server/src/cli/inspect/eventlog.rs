@@ -22,8 +22,7 @@ pub(super) fn tcg2(bytes: &[u8]) -> Result<Value, Refusal> {
 pub(super) fn ccel(bytes: &[u8]) -> Result<Value, Refusal> {
     let log = EventLog::parse(bytes)?;
     let rtmrs = log.replay_rtmrs()?.rtmrs;
-    let registers: Map<_, _> =
-        rtmrs.iter().enumerate().map(|(index, rtmr)| (index.to_string(), json!(rtmr))).collect();
+    let registers: Map<_, _> = rtmrs.iter().enumerate().map(|(index, rtmr)| (index.to_string(), json!(rtmr))).collect();
     Ok(json!({ "events": events(&log), "replayed": { "sha384": registers } }))
 }
 

@@ -1,7 +1,9 @@
 //! `countersign inspect`: parse a file and print what it says. Nothing is verified.
 
 mod eventlog;
+mod snp;
 mod tdx;
+mod tpm;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
@@ -33,14 +35,22 @@ pub(crate) struct Args {
 /// What can be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
+    /// SEV-SNP attestation report
+    Snp,
     /// TDX quote
     Tdx,
+    /// TPM quote (TPMS_ATTEST)
+    TpmQuote,
+    /// HCL report of Azure's paravisor
+    Hcl,
     /// TCG2 event log (PC firmware profile), with its replayed PCRs
     Tcg2,
     /// CC event log, with its replayed RTMRs
     Ccel,
     /// IMA measurement list, text or binary
     Ima,
+    /// SEV-SNP certificate table (GHCB)
+    CertTable,
     /// Evidence bundle, JSON or CBOR
     Bundle,
 }
@@ -93,10 +103,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn inspect(kind: Kind, bytes: &[u8]) -> Result<Value, Refusal> {
     match kind {
+        Kind::Snp => snp::report(bytes),
         Kind::Tdx => tdx::quote(bytes),
+        Kind::TpmQuote => tpm::quote(bytes),
+        Kind::Hcl => tpm::hcl(bytes),
         Kind::Tcg2 => eventlog::tcg2(bytes),
         Kind::Ccel => eventlog::ccel(bytes),
         Kind::Ima => eventlog::ima(bytes),
+        Kind::CertTable => snp::cert_table(bytes),
         Kind::Bundle => bundle(bytes),
     }
 }
