@@ -91,7 +91,7 @@ impl Attester for TsmAttester {
         let Blobs { provider, report, auxiliary } = tsm::collect(&self.root, &request)?;
         match provider {
             TsmProvider::SevGuest => snp::evidence(report, auxiliary, report_data),
-            TsmProvider::TdxGuest => tdx::evidence(report),
+            TsmProvider::TdxGuest => tdx::evidence(report, report_data),
         }
     }
 }

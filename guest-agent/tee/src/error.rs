@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use evidence_formats::bundle::BundleError;
+use evidence_formats::{
+    bundle::BundleError,
+    snp::{CertTableError, SnpReportError},
+    tdx::QuoteError,
+};
 use thiserror::Error;
 
 use crate::{sev_guest::SevGuestError, tsm::TsmError};
@@ -25,6 +29,12 @@ pub enum AttestError {
     /// `/dev/sev-guest` failed.
     #[error("the SEV-SNP guest device gave no evidence")]
     SevGuest(#[from] SevGuestError),
+    /// What came as a report is none.
+    #[error("expected an SNP attestation report from the hardware")]
+    SnpReport(#[from] SnpReportError),
+    /// What came as a quote is none.
+    #[error("expected a TDX quote from the hardware")]
+    TdxQuote(#[from] QuoteError),
     /// The report carries something else than what was asked for: the host or another process interfered.
     #[error("expected a report that carries our report data")]
     OtherReportData,
@@ -38,6 +48,6 @@ pub enum AttestError {
 #[non_exhaustive]
 pub enum Warning {
     /// The host's certificate table is malformed; the evidence goes without it.
-    #[error("dropped the host's certificate table")]
-    CertificateTable,
+    #[error("dropped the host's certificate table: {0}")]
+    CertificateTable(CertTableError),
 }
