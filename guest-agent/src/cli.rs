@@ -1,0 +1,179 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use evidence_formats::{binding::Nonce, bytes::ReportData};
+
+/// Fetches keys and secrets for a confidential guest by proving what runs in it.
+///
+/// Exit status: 0 done; 1 the broker refused (final, the reasons are on standard error); 2 wrong usage, settings or output
+/// file; 3 the broker could not be reached or trusted, or its answer is no good; 4 this machine gave no usable evidence.
+#[derive(Debug, Parser)]
+#[command(name = "countersign-agent", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Settings file (TOML); flags override it. /etc/countersign/agent.toml is read when it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) tee: TeeArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the hardware is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TeeArgs {
+    /// Where the kernel has configfs-tsm (default /sys/kernel/config/tsm/report).
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) tsm_root: Option<PathBuf>,
+
+    /// The SEV-SNP guest device, used where there is no configfs-tsm (default /dev/sev-guest).
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) sev_guest_device: Option<PathBuf>,
+
+    /// The privilege level (SNP: VMPL) to report; default: the most privileged that this guest may ask for.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub(crate) privilege_level: Option<u8>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes an evidence bundle for given report data, or for a nonce and a guest key. Asks no broker.
+    Evidence(EvidenceArgs),
+    /// Attests and writes the attestation result, a signed token, for a relying party.
+    Attest(AttestArgs),
+    /// Attests and writes a secret that the broker releases to this guest.
+    Get(GetArgs),
+}
+
+/// `evidence`
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceArgs {
+    /// The exact 64 bytes to report, in hex.
+    #[arg(long, value_name = "HEX", required_unless_present = "nonce", conflicts_with_all = ["nonce", "tee_key"])]
+    pub(crate) report_data: Option<ReportData>,
+
+    /// A broker's or verifier's nonce, in base64url.
+    #[arg(long, value_name = "B64URL", requires = "tee_key")]
+    pub(crate) nonce: Option<Nonce>,
+
+    /// The public key (JWK) that the evidence is to bind beside the nonce.
+    #[arg(long, value_name = "FILE", requires = "nonce")]
+    pub(crate) tee_key: Option<PathBuf>,
+
+    /// Encoding of the bundle.
+    #[arg(long, value_enum, default_value_t = BundleFormat::Json)]
+    pub(crate) format: BundleFormat,
+
+    /// Where to write it; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) out: PathBuf,
+}
+
+/// Encodings of an evidence bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BundleFormat {
+    /// A CMW collection in JSON.
+    Json,
+    /// A CMW collection in CBOR.
+    Cbor,
+}
+
+/// `attest`
+#[derive(Debug, Args)]
+pub(crate) struct AttestArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// Form of the result.
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<Profile>,
+
+    /// Where to write the token; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) out: PathBuf,
+}
+
+/// Forms of an attestation result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// EAR draft-04.
+    Ear04,
+    /// The form that relying parties of 2023 read.
+    Legacy,
+}
+
+impl Profile {
+    pub(crate) const fn tag(self) -> &'static str {
+        match self {
+            Self::Ear04 => "tag:ietf.org,2026:rats/ear#04",
+            Self::Legacy => "tag:github.com,2023:veraison/ear",
+        }
+    }
+}
+
+/// `get`
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Name of the secret.
+    #[arg(value_name = "SECRET")]
+    pub(crate) secret: String,
+
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// Where to write its value: a new file of mode 0600, or `-` for standard output. Standard output is also the default,
+    /// unless it is a terminal.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replaces the file when it exists already.
+    #[arg(long, requires = "out")]
+    pub(crate) replace: bool,
+}
+
+/// Whom to ask, and how to know that it is them.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct BrokerArgs {
+    /// Address of the broker: https://host[:port].
+    #[arg(long, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+
+    /// Certificate of the authority that signed the broker's certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) broker_ca: Option<PathBuf>,
+
+    /// SHA-256 of the broker's public key (SPKI), as sha256/BASE64; may be given more than once.
+    #[arg(long, value_name = "PIN")]
+    pub(crate) broker_spki: Vec<String>,
+
+    /// Kind of the fresh key that answers are sealed to (default p256).
+    #[arg(long, value_enum)]
+    pub(crate) key_type: Option<KeyKind>,
+
+    /// Seconds to keep trying while the broker cannot be reached (default 60).
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: Option<u64>,
+}
+
+/// Kinds of guest keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+pub(crate) enum KeyKind {
+    /// ECDH on P-256.
+    #[default]
+    #[value(name = "p256")]
+    #[serde(rename = "p256")]
+    P256,
+    /// X25519.
+    #[value(name = "x25519")]
+    #[serde(rename = "x25519")]
+    X25519,
+    /// X-Wing: X25519 with ML-KEM-768, safe against a future quantum computer.
+    #[value(name = "x-wing")]
+    #[serde(rename = "x-wing")]
+    XWing,
+}

@@ -1,0 +1,87 @@
+//! What the commands do.
+
+use std::{fs, path::Path};
+
+use evidence_formats::{binding::BindingDigest, bytes::ReportData};
+use keys::jwk::TeePublicKey;
+use tee::{Collected, Paths, detect};
+use tokio::runtime;
+
+use crate::{
+    cli::{AttestArgs, BrokerArgs, BundleFormat, Cli, Command, EvidenceArgs, GetArgs},
+    console,
+    exchange::{Answer, Ask, Exchange},
+    failure::Failure,
+    output::Output,
+    process,
+    settings::{SettingsError, SettingsFile},
+};
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure`] says why, and has the exit status.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    process::harden().map_err(|errno| Failure::Process(errno.into()))?;
+    let settings = SettingsFile::load(cli.config.as_deref())?;
+    let paths = settings.tee(&cli.tee)?;
+    match cli.command {
+        Command::Evidence(args) => evidence(&args, &paths),
+        Command::Attest(args) => attest(&args, &settings, &paths),
+        Command::Get(args) => get(&args, &settings, &paths),
+    }
+}
+
+fn evidence(args: &EvidenceArgs, paths: &Paths) -> Result<(), Failure> {
+    let report_data = report_data(args)?;
+    let Collected { bundle, warnings } = detect(paths)?.collect(&report_data)?;
+    for warning in warnings {
+        console::say(&format!("warning: {warning}"));
+    }
+    let encoded = match args.format {
+        BundleFormat::Json => bundle.to_json(),
+        BundleFormat::Cbor => bundle.to_cbor(),
+    };
+    let encoded = encoded.map_err(|error| Failure::Make { what: "the bundle", reason: error.to_string() })?;
+    Ok(Output::public(&args.out).write(&encoded)?)
+}
+
+fn report_data(args: &EvidenceArgs) -> Result<ReportData, Failure> {
+    if let Some(report_data) = args.report_data {
+        return Ok(report_data);
+    }
+    let (Some(nonce), Some(path)) = (args.nonce, &args.tee_key) else { return Err(SettingsError::NoReportData.into()) };
+    let digest = BindingDigest::native(&nonce, &tee_key(path)?);
+    let digest = digest.map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
+    Ok(digest.report_data())
+}
+
+fn tee_key(path: &Path) -> Result<TeePublicKey, Failure> {
+    let key = fs::read(path).ok().and_then(|json| TeePublicKey::parse(&json).ok());
+    key.ok_or_else(|| Failure::Argument { expected: "the JWK of a guest key", path: path.to_owned() })
+}
+
+fn attest(args: &AttestArgs, settings: &SettingsFile, paths: &Paths) -> Result<(), Failure> {
+    let output = Output::public(&args.out);
+    let answer = ask(&args.broker, settings, paths, Ask { profile: args.profile, secret: None })?;
+    let mut token = answer.result.into_bytes();
+    token.push(b'\n');
+    Ok(output.write(&token)?)
+}
+
+fn get(args: &GetArgs, settings: &SettingsFile, paths: &Paths) -> Result<(), Failure> {
+    let output = Output::secret(args.out.as_deref(), args.replace)?;
+    let answer = ask(&args.broker, settings, paths, Ask { profile: None, secret: Some(&args.secret) })?;
+    let secret = answer.secret.ok_or(Failure::Answer { expected: "the secret" })?;
+    Ok(output.write(secret.expose())?)
+}
+
+fn ask(broker: &BrokerArgs, settings: &SettingsFile, paths: &Paths, ask: Ask<'_>) -> Result<Answer, Failure> {
+    let exchange = Exchange::new(settings.broker(broker)?, detect(paths)?)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Make { what: "the runtime", reason: error.to_string() })?;
+    let answer = runtime.block_on(exchange.run(ask));
+    // Hardware that never answers must not keep the process: its thread is left behind.
+    runtime.shutdown_background();
+    answer
+}

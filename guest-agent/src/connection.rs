@@ -1,0 +1,299 @@
+//! One TLS connection to the broker, and requests on it.
+
+use std::{io, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1::{SendRequest, handshake},
+    header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER},
+};
+use hyper_util::rt::TokioIo;
+use rustls::{CertificateError, ClientConfig};
+use rustls_pki_types::ServerName;
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::{protocol::Problem, settings::BrokerAddress};
+
+/// Most bytes of an answer: a bundle's worth.
+const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Longest time for connection and TLS handshake.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest time for one request.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+const USER_AGENT: &str = concat!("countersign-agent/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request got no answer that means anything.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No TCP connection.
+    #[error("expected to connect to {authority}")]
+    Connect {
+        /// The broker's address.
+        authority: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The broker did not answer in time.
+    #[error("expected {step} within {} s", limit.as_secs_f32())]
+    Timeout {
+        /// What was waited for.
+        step: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+    /// The address is no name that a certificate can have.
+    #[error("expected a host name or IP address, found {host:?}")]
+    Name {
+        /// What was given.
+        host: String,
+    },
+    /// The TLS handshake broke off.
+    #[error("expected a TLS handshake")]
+    Handshake(#[source] io::Error),
+    /// The other side is not the pinned broker, or cannot do TLS 1.3.
+    #[error("expected the pinned broker")]
+    Untrusted(#[source] rustls::Error),
+    /// The connection broke off in the middle of a request.
+    #[error("expected an answer on the connection")]
+    Broken(#[source] hyper::Error),
+    /// The body of the answer broke off or is too large.
+    #[error("expected a whole answer")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A request that we cannot write.
+    #[error("expected a request that can be written")]
+    Request(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The broker cannot do it now.
+    #[error("expected the broker to be ready, found status {status}")]
+    Busy {
+        /// The status: 429 or 5xx.
+        status: u16,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// An answer that is not of this protocol.
+    #[error("expected the broker's JSON with status {status}")]
+    NotOurs {
+        /// The status.
+        status: u16,
+        /// What was wrong, when there was JSON.
+        source: Option<serde_json::Error>,
+    },
+    /// The broker refuses; final.
+    #[error("refused with status {status}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Its reasons.
+        problem: Box<ProblemDocument>,
+    },
+}
+
+/// A refusal of the broker in its own words.
+#[derive(Debug)]
+pub struct ProblemDocument(pub(crate) Problem);
+
+impl TransportError {
+    /// Whether the same request may succeed later.
+    pub(crate) const fn may_mend(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Handshake(_) | Self::Broken(_) | Self::Busy { .. } => {
+                true
+            }
+            Self::Body(_)
+            | Self::Name { .. }
+            | Self::Untrusted(_)
+            | Self::Request(_)
+            | Self::NotOurs { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+
+    /// How long the broker asks to be left alone.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy { retry_after, .. } = self { *retry_after } else { None }
+    }
+
+    /// Whether the certificate's dates are what is wrong: often the guest's clock.
+    pub(crate) const fn is_about_time(&self) -> bool {
+        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        matches!(
+            self,
+            Self::Untrusted(rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+            ))
+        )
+    }
+}
+
+/// An open connection. Dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    authority: String,
+    /// Owns the task that moves the bytes.
+    _driver: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects within `left`.
+    pub(crate) async fn open(
+        address: &BrokerAddress,
+        config: Arc<ClientConfig>,
+        left: Duration,
+    ) -> Result<Self, TransportError> {
+        let limit = CONNECT_LIMIT.min(left);
+        let opening = Box::pin(Self::connect(address, config));
+        timeout(limit, opening).await.map_err(|_elapsed| TransportError::Timeout { step: "a connection", limit })?
+    }
+
+    async fn connect(address: &BrokerAddress, config: Arc<ClientConfig>) -> Result<Self, TransportError> {
+        let host = &address.host;
+        let name =
+            ServerName::try_from(host.clone()).map_err(|_not_a_name| TransportError::Name { host: host.clone() })?;
+        let tcp = TcpStream::connect((host.as_str(), address.port))
+            .await
+            .map_err(|source| TransportError::Connect { authority: address.authority.clone(), source })?;
+        // Two small requests: nothing to gain from waiting for more bytes. Failing to say so costs time only.
+        let _slower = tcp.set_nodelay(true);
+        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(handshake_error)?;
+        let (sender, driver) = handshake(TokioIo::new(tls)).await.map_err(TransportError::Broken)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            // Whatever ends the connection is also the answer to the request that waits on it.
+            let _reported_there = driver.await;
+        });
+        Ok(Self { sender, authority: address.authority.clone(), _driver: tasks })
+    }
+
+    /// Posts `message` as JSON and reads the answer, within `left`.
+    pub(crate) async fn post<A: DeserializeOwned>(
+        &mut self,
+        path: &'static str,
+        message: &(impl Serialize + Sync),
+        left: Duration,
+    ) -> Result<A, TransportError> {
+        let limit = REQUEST_LIMIT.min(left);
+        let body = serde_json::to_vec(message).map_err(|error| TransportError::Request(error.into()))?;
+        let exchange = Box::pin(self.exchange(path, body));
+        let answered = timeout(limit, exchange).await;
+        let (status, retry_after, body) =
+            answered.map_err(|_elapsed| TransportError::Timeout { step: "an answer", limit })??;
+        understand(status, retry_after, &body)
+    }
+
+    async fn exchange(
+        &mut self,
+        path: &'static str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Option<Duration>, Bytes), TransportError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, application/problem+json")
+            .header(hyper::header::USER_AGENT, USER_AGENT)
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| TransportError::Request(error.into()))?;
+        self.sender.ready().await.map_err(TransportError::Broken)?;
+        let response = self.sender.send_request(request).await.map_err(TransportError::Broken)?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await.map_err(body_error)?;
+        Ok((status, retry_after, body.to_bytes()))
+    }
+}
+
+/// A body that breaks off may come whole next time; one that is too large will not shrink.
+fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> TransportError {
+    if error.is::<LengthLimitError>() {
+        return TransportError::Body(error);
+    }
+    match error.downcast::<hyper::Error>() {
+        Ok(broken) => TransportError::Broken(*broken),
+        Err(other) => TransportError::Body(other),
+    }
+}
+
+/// rustls hands its own errors through `io::Error`.
+fn handshake_error(error: io::Error) -> TransportError {
+    match error.downcast::<rustls::Error>() {
+        Ok(untrusted) => TransportError::Untrusted(untrusted),
+        Err(broken) => TransportError::Handshake(broken),
+    }
+}
+
+/// Seconds only: the date form needs a clock that a booting guest may not have.
+fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+fn understand<A: DeserializeOwned>(
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: &[u8],
+) -> Result<A, TransportError> {
+    let number = status.as_u16();
+    if status == StatusCode::OK {
+        return serde_json::from_slice(body)
+            .map_err(|source| TransportError::NotOurs { status: number, source: Some(source) });
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        return Err(TransportError::Busy { status: number, retry_after });
+    }
+    let problem: Problem = serde_json::from_slice(body)
+        .map_err(|source| TransportError::NotOurs { status: number, source: Some(source) })?;
+    if problem.code.is_none() {
+        return Err(TransportError::NotOurs { status: number, source: None });
+    }
+    Err(TransportError::Refused { status: number, problem: Box::new(ProblemDocument(problem)) })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::expect_used, reason = "tests")]
+
+    use super::*;
+    use crate::protocol::Challenge;
+
+    fn answer(status: u16, body: &[u8]) -> TransportError {
+        let status = StatusCode::from_u16(status).unwrap_or_default();
+        understand::<Challenge>(status, Some(Duration::from_secs(7)), body).expect_err("none of these is a challenge")
+    }
+
+    #[test]
+    fn a_busy_broker_may_mend_and_says_when() {
+        for status in [429, 500, 502, 503, 504] {
+            let error = answer(status, b"whatever");
+            assert!(error.may_mend());
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_final_and_keeps_its_words() {
+        let body = br#"{"title":"no","status":403,"code":"baseline.snp.debug","detail":"d","attestation_id":"a","reasons":["r"]}"#;
+        let error = answer(403, body);
+        assert!(!error.may_mend());
+        let TransportError::Refused { status: 403, problem } = error else { unreachable!("a refusal") };
+        assert_eq!(problem.0.code.as_deref(), Some("baseline.snp.debug"));
+        assert_eq!(problem.0.reasons, ["r"]);
+    }
+
+    #[test]
+    fn an_answer_of_another_protocol_is_final() {
+        for (status, body) in [(200, &b"{}"[..]), (200, b"<html>"), (404, b"<html>"), (403, b"{}"), (302, b"")] {
+            let error = answer(status, body);
+            assert!(matches!(error, TransportError::NotOurs { .. }), "{error}");
+            assert!(!error.may_mend());
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! How a run can fail: exit status, words, and what to do.
+
+use std::{process::ExitCode, time::Duration};
+
+use tee::AttestError;
+use thiserror::Error;
+
+use crate::{
+    connection::TransportError, console, output::OutputError, protocol::Problem, result::ResultError,
+    settings::SettingsError,
+};
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The settings are no good.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The output cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// An argument's file is no good.
+    #[error("expected {expected} in {}", path.display())]
+    Argument {
+        /// What it should hold.
+        expected: &'static str,
+        /// Which file.
+        path: std::path::PathBuf,
+    },
+    /// Core dumps could not be turned off.
+    #[error("expected to turn off core dumps")]
+    Process(#[source] std::io::Error),
+    /// This machine gave no evidence.
+    #[error(transparent)]
+    Evidence(#[from] AttestError),
+    /// The hardware did not answer.
+    #[error("expected evidence within {} s", limit.as_secs())]
+    EvidenceTimeout {
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// A key or a message could not be made.
+    #[error("expected to make {what}: {reason}")]
+    Make {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The broker could not be reached until the time was up.
+    #[error("no answer from the broker in {attempts} attempts")]
+    Unreachable {
+        /// How many.
+        attempts: u32,
+        /// The last one.
+        source: Box<TransportError>,
+    },
+    /// The broker's end cannot be trusted or understood.
+    #[error(transparent)]
+    Transport(Box<TransportError>),
+    /// The result is not ours.
+    #[error(transparent)]
+    Result(#[from] ResultError),
+    /// The broker's answer lacks what was asked, or holds something else.
+    #[error("expected {expected} in the broker's answer")]
+    Answer {
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// The broker refuses.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// The broker's no, in its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable code, such as `reference.snp.launch_measurement`.
+    pub code: String,
+    /// One sentence.
+    pub detail: Option<String>,
+    /// Every reason.
+    pub reasons: Vec<String>,
+    /// What the operator asks `countersign explain` about.
+    pub decision: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refused: {}", self.code)?;
+        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self {
+            code: problem.code.unwrap_or_default(),
+            detail: problem.detail.or(problem.title),
+            reasons: problem.reasons,
+            decision: problem.attestation_id,
+        }
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        if let TransportError::Refused { problem, .. } = error {
+            Self::Refused(problem.0.into())
+        } else {
+            Self::Transport(Box::new(error))
+        }
+    }
+}
+
+impl Failure {
+    /// 1 refused, 2 usage, 3 broker, 4 evidence.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Settings(_) | Self::Output(_) | Self::Argument { .. } | Self::Process(_) => 2,
+            Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
+            Self::Evidence(_) | Self::EvidenceTimeout { .. } | Self::Make { .. } => 4,
+        }
+    }
+
+    /// What the person at the console can do; `None` where the error itself says it.
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.advice()),
+            Self::Unreachable { .. } => Some("check the network, the broker's address and that the broker runs".into()),
+            Self::Transport(error) if error.is_about_time() => {
+                Some("check this machine's clock and the dates of the broker's certificate".into())
+            }
+            Self::Transport(error) if matches!(**error, TransportError::Untrusted(_)) => Some(
+                "another server answers, or the broker's certificate changed: check the address and the pin".into(),
+            ),
+            Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => {
+                Some("check that the address is a Countersign broker of a version that fits this agent".into())
+            }
+            Self::Evidence(AttestError::NoTee { .. }) => {
+                Some("this runs in confidential guests only: there is no sample evidence".into())
+            }
+            Self::Settings(_)
+            | Self::Output(_)
+            | Self::Argument { .. }
+            | Self::Process(_)
+            | Self::Evidence(_)
+            | Self::EvidenceTimeout { .. }
+            | Self::Make { .. } => None,
+        }
+    }
+
+    /// Writes everything to standard error and gives the exit status.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        console::say(&console::chain(self));
+        if let Self::Refused(refusal) = self {
+            for reason in &refusal.reasons {
+                console::say(&format!("  reason: {reason}"));
+            }
+            if let Some(decision) = &refusal.decision {
+                console::say(&format!("  decision: {decision}"));
+            }
+        }
+        if let Some(advice) = self.advice() {
+            console::say(&format!("  what to do: {advice}"));
+        }
+        ExitCode::from(self.exit_status())
+    }
+}
+
+impl Refusal {
+    /// By the stage that refused, the first segment of the code.
+    fn advice(&self) -> String {
+        let stage = self.code.split('.').next().unwrap_or_default();
+        let cause = match stage {
+            "parse" | "request" => "the broker does not read what this agent sends: check that their versions fit",
+            "authenticate" => {
+                "the evidence is not genuine hardware evidence that this broker trusts: check its trust anchors"
+            }
+            "endorsement" => "the broker lacks certificates or revocation lists of this platform",
+            "binding" => "the evidence is not an answer to this broker's challenge: run the command again",
+            "baseline" => "this guest or its platform is set up in a way that the operator does not accept",
+            "reference" => "what runs in this guest is not among the reference values",
+            "policy" | "release" => "the operator's policy does not give this to this guest",
+            _ => "the broker said no",
+        };
+        match &self.decision {
+            Some(decision) => format!("{cause}; the operator sees all of it with: countersign explain {decision}"),
+            None => cause.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_status_1_and_names_the_decision() {
+        let problem = Problem {
+            code: Some("reference.snp.launch_measurement".into()),
+            attestation_id: Some("a1".into()),
+            ..Problem::default()
+        };
+        let failure = Failure::Refused(problem.into());
+        assert_eq!(failure.exit_status(), 1);
+        assert_eq!(failure.to_string(), "refused: reference.snp.launch_measurement");
+        let advice = failure.advice().unwrap_or_default();
+        assert!(advice.contains("reference values") && advice.ends_with("countersign explain a1"), "{advice}");
+    }
+
+    #[test]
+    fn statuses_are_what_the_help_says() {
+        assert_eq!(Failure::from(SettingsError::NoPin).exit_status(), 2);
+        assert_eq!(Failure::from(TransportError::NotOurs { status: 200, source: None }).exit_status(), 3);
+        assert_eq!(Failure::EvidenceTimeout { limit: Duration::from_secs(1) }.exit_status(), 4);
+    }
+}

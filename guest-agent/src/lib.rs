@@ -1,0 +1,30 @@
+//! The Countersign guest agent: proves what runs in this guest and fetches what it may have.
+//!
+//! One exchange is two round trips on one TLS connection: a challenge, then evidence that binds the challenge and a fresh
+//! key, answered by an attestation result and grants that only that key opens.
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod cli;
+mod commands;
+mod connection;
+mod console;
+mod exchange;
+mod failure;
+mod output;
+mod process;
+mod protocol;
+mod result;
+mod settings;
+mod tls;
+
+pub use crate::{
+    cli::Cli,
+    commands::run,
+    connection::{ProblemDocument, TransportError},
+    failure::{Failure, Refusal},
+    output::OutputError,
+    result::ResultError,
+    settings::{SettingsError, SettingsFile},
+    tls::PinError,
+};

@@ -1,0 +1,77 @@
+//! The messages of the broker's native API.
+
+use evidence_formats::{binding::Nonce, bundle::Bundle};
+use keys::{jwk::TeePublicKey, seal::Sealed};
+use serde::{Deserialize, Serialize};
+
+/// Path of the request for a nonce.
+pub(crate) const CHALLENGE: &str = "/v1/challenge";
+/// Path of the request that carries evidence.
+pub(crate) const ATTEST: &str = "/v1/attest";
+
+/// `POST /v1/challenge`
+#[derive(Debug, Serialize)]
+pub(crate) struct ChallengeRequest {}
+
+/// Its answer.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Challenge {
+    pub(crate) nonce: Nonce,
+}
+
+/// `POST /v1/attest`
+#[derive(Debug, Serialize)]
+pub(crate) struct AttestRequest<'a> {
+    pub(crate) nonce: &'a Nonce,
+    pub(crate) tee_key: &'a TeePublicKey,
+    pub(crate) evidence: &'a Bundle,
+    pub(crate) grants: &'a [GrantRequest<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<&'static str>,
+}
+
+/// One thing that is asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct GrantRequest<'a> {
+    pub(crate) id: &'static str,
+    pub(crate) r#type: &'static str,
+    pub(crate) name: &'a str,
+}
+
+/// The answer to evidence that is good.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AttestResponse {
+    pub(crate) attestation_id: String,
+    pub(crate) result: String,
+    #[serde(default)]
+    pub(crate) grants: Vec<GrantResponse>,
+    #[serde(default)]
+    pub(crate) denied: Vec<Denied>,
+}
+
+/// A grant, sealed to the key that the evidence binds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct GrantResponse {
+    pub(crate) id: String,
+    pub(crate) sealed: Sealed,
+}
+
+/// A grant that the release policy denies.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Denied {
+    pub(crate) id: String,
+    pub(crate) code: String,
+    #[serde(default)]
+    pub(crate) reasons: Vec<String>,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Problem {
+    pub(crate) code: Option<String>,
+    pub(crate) title: Option<String>,
+    pub(crate) detail: Option<String>,
+    pub(crate) attestation_id: Option<String>,
+    pub(crate) reasons: Vec<String>,
+}

@@ -1,0 +1,73 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+
+fn parse(text: &str) -> Result<SettingsFile, SettingsError> {
+    SettingsFile::parse(text, Path::new("agent.toml"))
+}
+
+#[test]
+fn the_sample_names_every_setting_and_is_valid() {
+    let sample = include_str!("../../../docs/agent.toml").replace("# privilege_level", "privilege_level");
+    let SettingsFile { broker, broker_ca, broker_spki, key_type, timeout, tsm_root, sev_guest_device, privilege_level } =
+        parse(&sample).unwrap();
+    assert_eq!(BrokerAddress::parse(&broker.unwrap()).unwrap().port, 8443);
+    assert!(BrokerPins::load(None, &broker_spki).is_ok());
+    assert_eq!(broker_ca.unwrap(), Path::new("/etc/countersign/broker-ca.pem"));
+    assert_eq!((key_type, timeout, privilege_level), (Some(KeyKind::P256), Some(DEFAULT_TIMEOUT), Some(0)));
+    let default = Paths::default();
+    assert_eq!(tsm_root.unwrap(), default.tsm_root.path());
+    assert_eq!(sev_guest_device.unwrap(), default.sev_guest);
+}
+
+#[test]
+fn an_unknown_setting_is_refused() {
+    assert!(matches!(parse("brokr = \"https://x\""), Err(SettingsError::Syntax { .. })));
+    assert!(matches!(parse("timeout = \"1 min\""), Err(SettingsError::Syntax { .. })));
+}
+
+#[test]
+fn without_a_pin_nothing_runs() {
+    let file = parse("broker = \"https://localhost\"").unwrap();
+    assert!(matches!(file.broker(&BrokerArgs::default()), Err(SettingsError::NoPin)));
+    assert!(matches!(parse("").unwrap().broker(&BrokerArgs::default()), Err(SettingsError::NoBroker)));
+}
+
+#[test]
+fn flags_override_the_file() {
+    let pin = format!("sha256/{}", "A".repeat(43));
+    let text = format!("broker = \"https://one\"\nbroker_spki = [\"{pin}\"]\ntimeout = 7\nkey_type = \"x-wing\"");
+    let file = parse(&text).unwrap();
+    let settings = file.broker(&BrokerArgs::default()).unwrap();
+    assert_eq!((settings.address.host.as_str(), settings.key_kind), ("one", KeyKind::XWing));
+    assert_eq!(settings.timeout, Duration::from_secs(7));
+    let flags = BrokerArgs {
+        broker: Some("https://two:444".into()),
+        key_type: Some(KeyKind::X25519),
+        timeout: Some(8),
+        ..BrokerArgs::default()
+    };
+    let settings = file.broker(&flags).unwrap();
+    assert_eq!((settings.address.port, settings.key_kind), (444, KeyKind::X25519));
+    assert_eq!(settings.timeout, Duration::from_secs(8));
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let file = parse("timeout = 0\nprivilege_level = 4").unwrap();
+    assert!(matches!(file.tee(&TeeArgs::default()), Err(SettingsError::Range { setting: "privilege_level", .. })));
+    let pin = format!("sha256/{}", "A".repeat(43));
+    let flags = BrokerArgs { broker: Some("https://x".into()), broker_spki: vec![pin], ..BrokerArgs::default() };
+    assert!(matches!(file.broker(&flags), Err(SettingsError::Range { setting: "timeout", .. })));
+}
+
+#[test]
+fn addresses_are_https_and_nothing_more() {
+    let address = BrokerAddress::parse("https://[::1]:8443/").unwrap();
+    assert_eq!((address.host.as_str(), address.port, address.authority.as_str()), ("::1", 8443, "[::1]:8443"));
+    assert_eq!(BrokerAddress::parse("https://broker.example").unwrap().port, 443);
+    for text in ["http://x", "x", "https://", "https://x/path", "https://x?q", "https://u:p@x", "https://x:99999", "/x"]
+    {
+        assert!(BrokerAddress::parse(text).is_err(), "{text}");
+    }
+}
