@@ -3,9 +3,12 @@
 use thiserror::Error;
 
 use crate::{
+    azure::{AzureError, AzureSnpEvidence, AzureTdxEvidence},
     bundle::{Bundle, BundleItem, ItemName, MediaType},
     code::{Code, Coded},
+    hcl::{HclHardware, HclReport},
     snp::{CertTable, CertTableError, SnpReport, SnpReportError},
+    tpm::{TpmError, TpmEvidence},
 };
 
 /// Well-formed evidence of one guest. Nothing about it is authenticated.
@@ -13,6 +16,12 @@ use crate::{
 pub enum Evidence {
     /// An AMD SEV-SNP guest without a paravisor.
     Snp(SnpEvidence),
+    /// A machine with a TPM, virtual or not, and nothing that measures its launch.
+    Tpm(TpmEvidence),
+    /// An Azure confidential VM on SEV-SNP.
+    AzureSnp(Box<AzureSnpEvidence>),
+    /// An Azure confidential VM on TDX.
+    AzureTdx(Box<AzureTdxEvidence>),
 }
 
 /// An SNP report and what the host sent along.
@@ -46,6 +55,12 @@ pub enum EvidenceError {
     /// The certificate table is malformed.
     #[error(transparent)]
     CertTable(#[from] CertTableError),
+    /// The TPM evidence is malformed.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The paravisor's evidence is malformed.
+    #[error(transparent)]
+    Azure(#[from] AzureError),
 }
 
 impl Coded for EvidenceError {
@@ -55,17 +70,23 @@ impl Coded for EvidenceError {
             Self::Unexpected { .. } => Code::new("parse.bundle.unexpected_item"),
             Self::SnpReport(error) => error.code(),
             Self::CertTable(error) => error.code(),
+            Self::Tpm(error) => error.code(),
+            Self::Azure(error) => error.code(),
         }
     }
 }
 
 impl Evidence {
-    /// Parses every item of `bundle`. The media type of `cpu` says which platform it is.
+    /// Parses every item of `bundle`. An item `hcl` says that a paravisor runs; else the media type of `cpu` says which
+    /// platform it is, and a bundle without `cpu` is that of a TPM alone.
     ///
     /// # Errors
     /// [`EvidenceError`] names the item that is missing, unexpected or malformed.
     pub fn from_bundle(bundle: &Bundle) -> Result<Self, EvidenceError> {
-        let cpu = bundle.item(ItemName::Cpu).ok_or(EvidenceError::Missing { item: ItemName::Cpu })?;
+        if let Some(hcl) = bundle.item(ItemName::Hcl) {
+            return Self::from_azure_items(hcl, bundle);
+        }
+        let Some(cpu) = bundle.item(ItemName::Cpu) else { return Self::from_tpm_items(bundle) };
         match cpu.media_type {
             MediaType::SnpReport => SnpEvidence::from_items(cpu, bundle).map(Self::Snp),
             MediaType::TdxQuote
@@ -78,6 +99,42 @@ impl Evidence {
             | MediaType::Toml => Err(EvidenceError::Unexpected { item: ItemName::Cpu }),
         }
     }
+}
+
+impl Evidence {
+    fn from_tpm_items(bundle: &Bundle) -> Result<Self, EvidenceError> {
+        if bundle.item(ItemName::Tpm).is_none() {
+            return Err(EvidenceError::Missing { item: ItemName::Cpu });
+        }
+        only(bundle, &[ItemName::Tpm, ItemName::EventlogTcg2, ItemName::EventlogIma])?;
+        Ok(Self::Tpm(tpm_items(bundle)?))
+    }
+
+    fn from_azure_items(hcl: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
+        let hcl = HclReport::parse(&hcl.bytes).map_err(AzureError::from)?;
+        let tpm = tpm_items(bundle)?;
+        let shared = [ItemName::Hcl, ItemName::Tpm, ItemName::EventlogTcg2, ItemName::EventlogIma];
+        match hcl.hardware() {
+            HclHardware::Snp => {
+                only(bundle, &[shared.as_slice(), &[ItemName::Certs]].concat())?;
+                let certificates =
+                    bundle.item(ItemName::Certs).map(|item| CertTable::parse(&item.bytes)).transpose()?;
+                Ok(Self::AzureSnp(Box::new(AzureSnpEvidence::new(hcl, certificates, tpm)?)))
+            }
+            HclHardware::Tdx => {
+                only(bundle, &[shared.as_slice(), &[ItemName::Cpu]].concat())?;
+                let missing = EvidenceError::Missing { item: ItemName::Cpu };
+                let quote = bundle.item(ItemName::Cpu).filter(|cpu| cpu.media_type == MediaType::TdxQuote);
+                Ok(Self::AzureTdx(Box::new(AzureTdxEvidence::new(hcl, &quote.ok_or(missing)?.bytes, tpm)?)))
+            }
+        }
+    }
+}
+
+fn tpm_items(bundle: &Bundle) -> Result<TpmEvidence, EvidenceError> {
+    let bytes = |name| bundle.item(name).map(|item| item.bytes.as_slice());
+    let document = bytes(ItemName::Tpm).ok_or(EvidenceError::Missing { item: ItemName::Tpm })?;
+    Ok(TpmEvidence::from_items(document, bytes(ItemName::EventlogTcg2), bytes(ItemName::EventlogIma))?)
 }
 
 impl SnpEvidence {

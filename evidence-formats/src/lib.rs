@@ -5,6 +5,7 @@
 //! bytes. The received bytes are kept, because they are what was signed.
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod binding;
 pub mod bundle;
 pub mod bytes;

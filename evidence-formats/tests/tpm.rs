@@ -16,7 +16,7 @@ use std::{
 use evidence_formats::{
     code::Coded,
     hcl::{HclHardware, HclReport, RuntimeClaims},
-    tpm::{AkPublic, ObjectAttributes, SigningScheme, TpmDocument, TpmKey, TpmName, TpmPublic, TpmQuote, TpmSignature},
+    tpm::{AkPublic, ObjectAttributes, SigningScheme, TpmEvidence, TpmKey, TpmName, TpmPublic, TpmQuote, TpmSignature},
 };
 use serde_json::{Value, json};
 
@@ -239,19 +239,19 @@ fn documents_take_any_base64_and_refuse_unknown_members() {
         "quote": {"message": b64::STANDARD.encode(&message), "signature": b64::URL_SAFE.encode(&signature)},
         "pcrs": {"sha256": pcrs},
     });
-    let parsed = TpmDocument::parse(document.to_string().as_bytes()).unwrap().tpm;
+    let parsed = TpmEvidence::from_document(document.to_string().as_bytes()).unwrap();
     assert_eq!(parsed.quote.as_bytes(), message);
     assert!(matches!(parsed.ak_public, Some(AkPublic::Area(area)) if area.as_bytes() == ak));
     assert_eq!(parsed.pcrs.values().next().unwrap().len(), 24);
     let mut unknown = document.clone();
     unknown["ak_name"] = json!("");
-    assert_eq!(code(TpmDocument::parse(unknown.to_string().as_bytes())), "parse.tpm.document");
+    assert_eq!(code(TpmEvidence::from_document(unknown.to_string().as_bytes())), "parse.tpm.document");
     let mut wrong = document.clone();
     wrong["pcrs"]["sha256"]["24"] = json!("00".repeat(32));
-    assert_eq!(code(TpmDocument::parse(wrong.to_string().as_bytes())), "parse.tpm.pcr_value");
+    assert_eq!(code(TpmEvidence::from_document(wrong.to_string().as_bytes())), "parse.tpm.pcr_value");
     let mut twice = document;
     twice["pcrs"]["sha256"]["07"] = json!("00".repeat(32));
-    assert_eq!(code(TpmDocument::parse(twice.to_string().as_bytes())), "parse.tpm.pcr_value");
+    assert_eq!(code(TpmEvidence::from_document(twice.to_string().as_bytes())), "parse.tpm.pcr_value");
 }
 
 proptest::proptest! {
@@ -263,6 +263,6 @@ proptest::proptest! {
         let _ = TpmName::parse(&bytes);
         let _ = HclReport::parse(&bytes);
         let _ = RuntimeClaims::parse(&bytes);
-        let _ = TpmDocument::parse(&bytes);
+        let _ = TpmEvidence::from_document(&bytes);
     }
 }

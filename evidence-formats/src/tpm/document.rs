@@ -13,7 +13,6 @@ use crate::{
     bytes::Reader,
     digest::{Digest, HashAlgorithm},
     eventlog::{EventLog, ima::ImaLog},
-    hcl::HclReport,
     json,
 };
 
@@ -65,22 +64,11 @@ pub struct TpmEvidence {
     pub ima_log: Option<ImaLog>,
 }
 
-/// A document of `--type tpm`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TpmDocument {
-    /// The evidence.
-    pub tpm: TpmEvidence,
-}
-
-/// A document of `--type azure-snp` or `azure-tdx`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AzureDocument {
-    /// The vTPM's evidence.
-    pub tpm: TpmEvidence,
-    /// The paravisor's report.
-    pub hcl: HclReport,
-    /// The TD quote, raw; absent on SNP.
-    pub td_quote: Option<Vec<u8>>,
+/// A document with everything that it may carry.
+pub(crate) struct FullDocument {
+    pub(crate) tpm: TpmEvidence,
+    pub(crate) hcl_report: Option<Vec<u8>>,
+    pub(crate) td_quote: Option<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -104,31 +92,48 @@ struct QuoteDocument {
     signature: String,
 }
 
-impl TpmDocument {
+impl TpmEvidence {
     /// Parses the document of a TPM alone.
     ///
     /// # Errors
     /// [`TpmError`] naming the member or the structure inside.
-    pub fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
-        let document = parse_document(bytes)?;
+    pub fn from_document(bytes: &[u8]) -> Result<Self, TpmError> {
+        let document = FullDocument::parse(bytes)?;
         if document.hcl_report.is_some() || document.td_quote.is_some() {
             return Err(TpmError::Document("hcl_report and td_quote belong to azure evidence".to_owned()));
         }
-        Ok(Self { tpm: parse_evidence(&document)? })
+        Ok(document.tpm)
+    }
+
+    /// Parses the `tpm` item of a bundle, with the logs that stand in items of their own.
+    ///
+    /// # Errors
+    /// [`TpmError`] naming the member or the structure inside; a document that brings what has an item of its own.
+    pub(crate) fn from_items(
+        document: &[u8],
+        event_log: Option<&[u8]>,
+        ima_log: Option<&[u8]>,
+    ) -> Result<Self, TpmError> {
+        let mut evidence = Self::from_document(document)?;
+        if evidence.event_log.is_some() || evidence.ima_log.is_some() {
+            return Err(TpmError::Document("logs have items of their own in a bundle".to_owned()));
+        }
+        evidence.event_log = event_log.map(EventLog::parse).transpose()?;
+        evidence.ima_log = ima_log.map(ImaLog::parse).transpose()?;
+        Ok(evidence)
     }
 }
 
-impl AzureDocument {
-    /// Parses the document of an Azure confidential VM.
-    ///
-    /// # Errors
-    /// [`TpmError`] naming the member or the structure inside.
-    pub fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
+impl FullDocument {
+    /// Parses a document with whatever it carries.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, TpmError> {
         let document = parse_document(bytes)?;
-        let hcl = document.hcl_report.as_deref().ok_or(TpmError::Missing("hcl_report"))?;
-        let hcl = HclReport::parse(&decode("hcl_report", hcl)?)?;
-        let td_quote = document.td_quote.as_deref().map(|text| decode("td_quote", text)).transpose()?;
-        Ok(Self { tpm: parse_evidence(&document)?, hcl, td_quote })
+        let optional = |member, text: &Option<String>| text.as_deref().map(|text| decode(member, text)).transpose();
+        Ok(Self {
+            hcl_report: optional("hcl_report", &document.hcl_report)?,
+            td_quote: optional("td_quote", &document.td_quote)?,
+            tpm: parse_evidence(&document)?,
+        })
     }
 }
 

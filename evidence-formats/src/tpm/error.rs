@@ -6,7 +6,6 @@ use crate::{
     bytes::Truncated,
     code::{Code, Coded},
     eventlog::{EventLogError, ima::ImaError},
-    hcl::HclError,
 };
 
 /// Bytes are not the TPM structure that they should be.
@@ -55,9 +54,6 @@ pub enum TpmError {
     /// The JSON document is not one, or a member is malformed.
     #[error("evidence document: {0}")]
     Document(String),
-    /// A member that this kind of evidence needs is absent.
-    #[error("evidence document has no member {0}")]
-    Missing(&'static str),
     /// A PCR value that is not hex of its bank's length, or an index that is not 0 to 23.
     #[error("expected PCR {pcr} of bank {bank} as hex of the bank's length")]
     PcrValue {
@@ -66,9 +62,6 @@ pub enum TpmError {
         /// Index as written.
         pcr: String,
     },
-    /// The HCL report inside.
-    #[error("HCL report")]
-    Hcl(#[from] HclError),
     /// The event log inside.
     #[error("event log")]
     EventLog(#[from] EventLogError),
@@ -87,9 +80,7 @@ impl Coded for TpmError {
             Self::Field { .. } => "parse.tpm.field",
             Self::Length { .. } => "parse.tpm.length",
             Self::Document(_) => "parse.tpm.document",
-            Self::Missing(_) => "parse.tpm.member_missing",
             Self::PcrValue { .. } => "parse.tpm.pcr_value",
-            Self::Hcl(source) => return source.code(),
             Self::EventLog(source) => return source.code(),
             Self::Ima(source) => return source.code(),
         })

@@ -9,7 +9,8 @@ mod public;
 mod signature;
 
 pub use attest::{ClockInfo, PcrSelection, TpmQuote};
-pub use document::{AkPublic, AzureDocument, TpmDocument, TpmEvidence};
+pub(crate) use document::FullDocument;
+pub use document::{AkPublic, TpmEvidence};
 pub use error::TpmError;
 pub use public::{EccCurve, ObjectAttributes, SigningScheme, TpmKey, TpmName, TpmPublic};
 pub use signature::TpmSignature;
