@@ -11,10 +11,13 @@ mod authentic;
 pub mod baseline;
 mod chains;
 mod claims;
+pub mod explain;
 #[cfg(test)]
 mod fixtures;
 pub mod policy;
+mod recommendation;
 pub mod reference;
+pub mod result;
 mod revocation;
 mod timestamp;
 pub mod x509;
@@ -25,5 +28,8 @@ pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};
 pub use claims::{
     Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, Signer, TcbClaims, TcbStatus, Unchecked,
 };
+pub use explain::Explanation;
+pub use recommendation::recommendation;
+pub use result::{AttestationResult, ResultProfile, ResultTerms};
 pub use revocation::Revocation;
 pub use timestamp::Timestamp;

@@ -1,8 +1,6 @@
 //! Tests of the policy engine and of the built-in policies.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::time::Instant;
-
 use super::*;
 use crate::{
     Affirmed, Claims, Criteria, Platform, Policing, TcbStatus, Warnings, appraise,
@@ -262,23 +260,4 @@ fn a_false_an_undefined_and_a_failing_test_are_told_apart_from_a_passing_one() {
             ("test_conflict", false, true)
         ]
     );
-}
-
-#[test]
-fn evaluation_is_quick() {
-    let claims = claims();
-    let baseline = Baseline.judge(&claims);
-    let references = values([set(1, launch(LAUNCH))]).judge(&claims, now());
-    let input = AppraisalInput { claims: &claims, baseline: &baseline, reference_values: &references, now: now() };
-    let policy = AppraisalPolicy::built_in().unwrap();
-    let mut times: Vec<u128> = (0..200)
-        .map(|_| {
-            let start = Instant::now();
-            policy.evaluate(&input).unwrap();
-            start.elapsed().as_micros()
-        })
-        .collect();
-    times.sort_unstable();
-    // The target is 100 µs in a release build (tests/bench); a debug build on a shared machine gets a loose bound.
-    assert!(times[100] < 50_000, "{} µs", times[100]);
 }

@@ -1,0 +1,380 @@
+//! A decision in words: every check in order, with what was expected, what was found and which document said so.
+
+use std::fmt;
+
+use evidence_formats::code::{Code, Coded};
+use serde::Serialize;
+
+use crate::{
+    Appraisal, Stage,
+    ar4si::{Tier, TrustValue},
+    recommendation::recommendation,
+    reference::{MatchedSet, NearMiss, ReferenceRefusal},
+};
+
+/// The stages in the order in which they run.
+const STAGES: [&str; 7] = ["parse", "authenticate", "endorsement", "binding", "baseline", "reference", "policy"];
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckOutcome {
+    /// It passed.
+    Passed,
+    /// It failed: a reason to refuse.
+    Failed,
+    /// It was relaxed by name.
+    Relaxed,
+    /// It did not run.
+    Unchecked,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// The stage.
+    pub stage: &'static str,
+    /// What was looked at.
+    pub check: String,
+    /// What was expected.
+    pub expected: String,
+    /// What was found.
+    pub found: String,
+    /// Which document or policy said so.
+    pub source: String,
+    /// What became of it.
+    pub outcome: CheckOutcome,
+}
+
+/// A decision, check by check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Code of the first refusal; absent when nothing refuses.
+    pub code: Option<Code>,
+    /// The checks in the order in which they ran.
+    pub checks: Vec<Check>,
+    /// What the operator should do next, when something refuses.
+    pub recommendation: Option<&'static str>,
+}
+
+impl Explanation {
+    /// Of evidence that was refused before it could be appraised: stages before that of the error passed, later ones did
+    /// not run.
+    #[must_use]
+    pub fn of_refusal(error: &impl Coded) -> Self {
+        let code = error.code();
+        let failed = stage_of(code);
+        let passed = STAGES.into_iter().take_while(|stage| *stage != failed).map(stage_passed);
+        let text = error.to_string();
+        // The house form of an error is "expected …, found …".
+        let (expected, found) = text.split_once(", found ").unwrap_or((text.as_str(), ""));
+        let refusal = Check {
+            stage: failed,
+            check: code.to_string(),
+            expected: expected.strip_prefix("expected ").unwrap_or(expected).to_owned(),
+            found: found.to_owned(),
+            source: "the evidence".to_owned(),
+            outcome: CheckOutcome::Failed,
+        };
+        Self { code: Some(code), checks: passed.chain([refusal]).collect(), recommendation: Some(recommendation(code)) }
+    }
+
+    /// Of authentic evidence.
+    #[must_use]
+    pub fn of_appraisal(appraisal: &Appraisal) -> Self {
+        let before = STAGES.into_iter().take_while(|stage| *stage != "baseline").map(stage_passed);
+        let mut checks: Vec<Check> = before.collect();
+        checks.extend(unchecked(appraisal));
+        checks.extend(baseline(appraisal));
+        checks.extend(references(appraisal));
+        checks.extend(policy(appraisal));
+        let code = appraisal.code();
+        Self { code, checks, recommendation: code.map(recommendation) }
+    }
+}
+
+fn stage_of(code: Code) -> &'static str {
+    let stage = code.as_str().split('.').next().unwrap_or_default();
+    STAGES.into_iter().find(|known| *known == stage).unwrap_or("parse")
+}
+
+fn stage_passed(stage: &'static str) -> Check {
+    let (check, expected) = match stage {
+        "parse" => ("form", "evidence of a known version and exact length"),
+        "authenticate" => ("signature", "a signature of the hardware under a chain to a trust anchor"),
+        "endorsement" => ("collateral", "every certificate and revocation list that the chain needs"),
+        "binding" => ("freshness", "the nonce and key of this request in the evidence"),
+        other => (other, "the rules of the stage"),
+    };
+    Check {
+        stage,
+        check: check.to_owned(),
+        expected: expected.to_owned(),
+        found: "as expected".to_owned(),
+        source: "the evidence and its endorsements".to_owned(),
+        outcome: CheckOutcome::Passed,
+    }
+}
+
+fn unchecked(appraisal: &Appraisal) -> impl Iterator<Item = Check> {
+    appraisal.unchecked().iter().map(|unchecked| Check {
+        stage: match unchecked.what {
+            "revocation" => "endorsement",
+            "report_data" | "binding" | "nonce" => "binding",
+            "reference_values" | "paravisor_measurement" => "reference",
+            "appraisal_policy" => "policy",
+            _ => "authenticate",
+        },
+        check: unchecked.what.to_owned(),
+        expected: "the check to run".to_owned(),
+        found: unchecked.reason.to_owned(),
+        source: "the request".to_owned(),
+        outcome: CheckOutcome::Unchecked,
+    })
+}
+
+fn baseline(appraisal: &Appraisal) -> Vec<Check> {
+    let outcome = appraisal.baseline();
+    let check = |check: &str, expected: &str, found: &str, outcome| Check {
+        stage: "baseline",
+        check: check.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+        source: "the baseline".to_owned(),
+        outcome,
+    };
+    let mut checks: Vec<Check> = outcome
+        .violations
+        .iter()
+        .map(|broken| check(broken.code.as_str(), &broken.expected, &broken.actual, CheckOutcome::Failed))
+        .collect();
+    if checks.is_empty() {
+        checks.push(check("every rule", "no rule broken", "no rule broken", CheckOutcome::Passed));
+    }
+    checks.extend(
+        outcome
+            .relaxed
+            .iter()
+            .map(|name| check(name, "the strict rule", "relaxed by name in the configuration", CheckOutcome::Relaxed)),
+    );
+    checks
+}
+
+fn references(appraisal: &Appraisal) -> Vec<Check> {
+    let references = appraisal.reference_values();
+    let matched = references.matched().iter().chain(references.paravisor()).map(matched_check);
+    let refused = references.refusal().map(|refusal| match refusal {
+        ReferenceRefusal::NoMatch { near_misses } if !near_misses.is_empty() => {
+            near_misses.iter().flat_map(differences).collect()
+        }
+        ReferenceRefusal::NoMatch { .. }
+        | ReferenceRefusal::NoneConfigured
+        | ReferenceRefusal::Revoked { .. }
+        | ReferenceRefusal::Retired { .. }
+        | ReferenceRefusal::Expired { .. }
+        | ReferenceRefusal::NotYetValid { .. } => vec![refused_check(refusal)],
+    });
+    matched.chain(refused.into_iter().flatten()).collect()
+}
+
+fn matched_check(set: &MatchedSet) -> Check {
+    Check {
+        stage: "reference",
+        check: set.pinned.join(", "),
+        expected: format!("the values of workload {}", set.workload),
+        found: set.alternative.as_ref().map_or_else(|| "the same".to_owned(), |name| format!("the same ({name})")),
+        source: format!("{} v{}", set.id, set.version),
+        outcome: CheckOutcome::Passed,
+    }
+}
+
+fn differences(miss: &NearMiss) -> impl Iterator<Item = Check> {
+    miss.differences.iter().map(move |difference| Check {
+        stage: "reference",
+        check: difference.what.clone(),
+        expected: difference.expected.clone(),
+        found: difference.actual.clone(),
+        source: miss.to_string(),
+        outcome: CheckOutcome::Failed,
+    })
+}
+
+fn refused_check(refusal: &ReferenceRefusal) -> Check {
+    let text = refusal.to_string();
+    let (expected, found) = text.split_once(", found ").unwrap_or((text.as_str(), "none"));
+    Check {
+        stage: "reference",
+        check: refusal.code().to_string(),
+        expected: expected.strip_prefix("expected ").unwrap_or(expected).to_owned(),
+        found: found.to_owned(),
+        source: "the reference values".to_owned(),
+        outcome: CheckOutcome::Failed,
+    }
+}
+
+fn policy(appraisal: &Appraisal) -> Vec<Check> {
+    let Some(policy) = appraisal.policy() else { return Vec::new() };
+    let check = |check: String, expected: &str, found: String, outcome| Check {
+        stage: "policy",
+        check,
+        expected: expected.to_owned(),
+        found,
+        source: policy.to_string(),
+        outcome,
+    };
+    let allowed = |label: &str| appraisal.relaxed().iter().any(|name| name.strip_prefix("warning.") == Some(label));
+    let claims = appraisal.trust_vector();
+    let made = claims.iter().filter(|(_, value)| *value != TrustValue::NO_CLAIM);
+    let mut checks: Vec<Check> = made
+        .map(|(label, value)| {
+            let outcome = match value.tier() {
+                Tier::Affirming => CheckOutcome::Passed,
+                Tier::Warning if allowed(label.as_str()) => CheckOutcome::Relaxed,
+                Tier::None | Tier::Warning | Tier::Contraindicated => CheckOutcome::Failed,
+            };
+            check(label.to_string(), "affirming", format!("{} ({})", value.as_i8(), value.tier()), outcome)
+        })
+        .collect();
+    if claims.is_empty() {
+        let reasons = appraisal.reasons().iter().filter(|reason| reason.stage == Stage::Policy);
+        checks.extend(reasons.map(|reason| {
+            check(reason.code.to_string(), "a verdict of the policy", reason.text.clone(), CheckOutcome::Failed)
+        }));
+    }
+    let remarks = appraisal.remarks().iter().filter(|_| appraisal.code().is_some());
+    checks.extend(remarks.map(|remark| check("remark".to_owned(), "nothing", remark.clone(), CheckOutcome::Failed)));
+    checks
+}
+
+impl fmt::Display for Explanation {
+    /// One line a check, then the recommendation.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in &self.checks {
+            let mark = match check.outcome {
+                CheckOutcome::Passed => "ok       ",
+                CheckOutcome::Failed => "FAILED   ",
+                CheckOutcome::Relaxed => "relaxed  ",
+                CheckOutcome::Unchecked => "unchecked",
+            };
+            writeln!(
+                f,
+                "{mark}  {:12}  {}: expected {}; found {} [{}]",
+                check.stage, check.check, check.expected, check.found, check.source
+            )?;
+        }
+        match (self.code, self.recommendation) {
+            (Some(code), Some(recommendation)) => writeln!(f, "refused with {code}: {recommendation}"),
+            (Some(code), None) => writeln!(f, "refused with {code}"),
+            (None, _) => writeln!(f, "nothing refuses"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use evidence_formats::bytes::LaunchDigest;
+
+    use super::*;
+    use crate::{
+        Claims, Criteria, Policing, Warnings, appraise,
+        baseline::Baseline,
+        fixtures::{LAUNCH, authentic, claims, launch, now, set, values},
+        policy::AppraisalPolicy,
+        reference::{Measurement, ReferenceError, ReferenceValues, References},
+    };
+
+    fn explain(claims: Claims, references: &ReferenceValues) -> Explanation {
+        let policy = AppraisalPolicy::built_in().unwrap();
+        let criteria = Criteria {
+            baseline: &Baseline,
+            references: References::Require(references),
+            policing: Policing::Apply(&policy),
+            warnings: Warnings::Refuse,
+        };
+        let text = Explanation::of_appraisal(&appraise(&authentic(claims), &criteria, now()));
+        let orders: Vec<usize> =
+            text.checks.iter().map(|check| STAGES.iter().position(|stage| *stage == check.stage).unwrap()).collect();
+        assert!(orders.is_sorted(), "{orders:?}");
+        text
+    }
+
+    fn without_digest(text: &str) -> String {
+        let policy = AppraisalPolicy::built_in().unwrap().id().to_string();
+        text.replace(&policy, "default-appraisal").replace(&"9f".repeat(48), "9f…").replace(&"01".repeat(48), "01…")
+    }
+
+    #[test]
+    fn a_good_guest_in_words() {
+        let text = explain(claims(), &values([set(4, launch(LAUNCH))])).to_string();
+        let wanted = "\
+ok         parse         form: expected evidence of a known version and exact length; found as expected [the evidence and its endorsements]
+ok         authenticate  signature: expected a signature of the hardware under a chain to a trust anchor; found as expected [the evidence and its endorsements]
+ok         endorsement   collateral: expected every certificate and revocation list that the chain needs; found as expected [the evidence and its endorsements]
+ok         binding       freshness: expected the nonce and key of this request in the evidence; found as expected [the evidence and its endorsements]
+ok         baseline      every rule: expected no rule broken; found no rule broken [the baseline]
+ok         reference     launch: expected the values of workload web; found the same [web-prod v4]
+ok         policy        instance-identity: expected affirming; found 2 (affirming) [default-appraisal]
+ok         policy        configuration: expected affirming; found 2 (affirming) [default-appraisal]
+ok         policy        executables: expected affirming; found 3 (affirming) [default-appraisal]
+ok         policy        hardware: expected affirming; found 2 (affirming) [default-appraisal]
+ok         policy        runtime-opaque: expected affirming; found 2 (affirming) [default-appraisal]
+nothing refuses
+";
+        assert_eq!(without_digest(&text), wanted);
+    }
+
+    #[test]
+    fn a_near_miss_is_named_in_words() {
+        let host_data = Some("01".repeat(48).parse().unwrap());
+        let wanted = values([set(4, Measurement { host_data, ..launch(LAUNCH) })]);
+        let explanation = explain(claims(), &wanted);
+        assert_eq!(explanation.code.unwrap().as_str(), "reference.no_match");
+        let text = without_digest(&explanation.to_string());
+        let zero = "00".repeat(32);
+        assert!(text.contains(&format!(
+            "FAILED     reference     host_data: expected 01…; found {zero} [differs from web-prod v4 in host_data only]"
+        )), "{text}");
+        assert!(text.contains("refused with reference.no_match: compare the image with the set that is named nearest"));
+    }
+
+    #[test]
+    fn every_refusal_of_reference_values_has_its_line() {
+        let lines = |change: fn(&mut crate::reference::ReferenceSet)| {
+            let mut set = set(4, launch(LAUNCH));
+            change(&mut set);
+            let text = explain(claims(), &values([set])).to_string();
+            text.lines().find(|line| line.contains("FAILED") && line.contains(" reference ")).unwrap().to_owned()
+        };
+        assert!(lines(|set| set.revoked_at = Some(now())).contains("found web-prod v4 revoked"));
+        assert!(lines(|set| set.not_after = now()).contains("found web-prod v4 expired on 2027-01-15T08:00:00Z"));
+        let none = explain(claims(), &ReferenceValues::new());
+        assert_eq!(none.code.unwrap().as_str(), "reference.none_configured");
+    }
+
+    #[test]
+    fn a_refusal_before_appraisal_stops_the_list() {
+        let unknown = ReferenceError::Unknown { id: "web".parse().unwrap(), version: 3 };
+        let explanation = Explanation::of_refusal(&unknown);
+        let last = explanation.checks.last().unwrap();
+        assert_eq!((last.stage, last.outcome), ("reference", CheckOutcome::Failed));
+        assert_eq!((last.expected.as_str(), last.found.as_str()), ("a known set", "web version 3"));
+        assert!(explanation.checks.iter().rev().skip(1).all(|check| check.outcome == CheckOutcome::Passed));
+        assert!(explanation.recommendation.is_some());
+    }
+
+    #[test]
+    fn debug_and_unknown_code_are_all_listed() {
+        let mut bad = claims();
+        bad.debug = true;
+        let explanation = explain(bad, &values([set(4, launch(LaunchDigest([1; 48])))]));
+        let failed: Vec<&str> = explanation
+            .checks
+            .iter()
+            .filter(|check| check.outcome == CheckOutcome::Failed && check.check != "remark")
+            .map(|check| check.check.as_str())
+            .collect();
+        assert_eq!(failed, ["baseline.debug", "launch", "configuration", "executables", "runtime-opaque"]);
+    }
+}

@@ -1,0 +1,147 @@
+//! What the operator should do next, for every refusal code.
+
+use evidence_formats::code::Code;
+
+/// One line of advice for `code`: for the whole code, else for its stage and last word, else for its stage.
+#[must_use]
+pub fn recommendation(code: Code) -> &'static str {
+    let text = code.as_str();
+    let stage = text.split('.').next().unwrap_or_default();
+    let cause = text.rsplit('.').next().unwrap_or_default();
+    for_code(text).or_else(|| for_cause(stage, cause)).or_else(|| for_stage(stage)).unwrap_or(UNKNOWN)
+}
+
+/// For a code of no known stage.
+const UNKNOWN: &str = "look for the decision id in the broker's log and report the code";
+
+fn for_code(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "reference.none_configured" => "add reference values for the workload: countersign reference-values add",
+        "reference.no_match" => {
+            "compare the image with the set that is named nearest; if the image is right, add its measurements as a new version"
+        }
+        "reference.expired" => {
+            "issue a new version of the reference set, or move the guest to an image that is still valid"
+        }
+        "reference.retired" => "move the guest to the image that replaced the retired one",
+        "reference.revoked" => "replace the image: its measurements were revoked and will not be accepted again",
+        "reference.not_yet_valid" => "wait until the reference set is valid, or check the broker's clock",
+        "reference.document" => {
+            "correct the reference-value document where the message says (docs/reference-values.md)"
+        }
+        "reference.duplicate" => "give the changed reference set a new version: a version is used once",
+        "reference.unknown_set" => "list the reference sets and use an id and version from there",
+        "policy.source" => "correct the policy where the message says and run countersign policy test",
+        "policy.builtin" => "take the function out of the policy: what it needs is in the input (docs/policies.md)",
+        "policy.input" => "collect less evidence (event logs) or raise the question with the policy's author",
+        "policy.limit" => "make the policy do less: it ran into the evaluation limit",
+        "policy.evaluation" => "run countersign policy test with the input of this decision: the policy failed on it",
+        "policy.output" => "make the policy define every output for every input (docs/policies.md)",
+        "policy.warning" => "remove the cause of the warning, or allow the warning by name in the configuration",
+        "policy.contraindicated" => "replace the guest or its platform: the policy says that it must not be trusted",
+        "policy.no_claim" => "make the policy claim something for this platform; silence affirms nothing",
+        "policy.unapplied" => "give an appraisal policy: without one nothing is affirmed",
+        _ => return None,
+    })
+}
+
+fn for_cause(stage: &str, cause: &str) -> Option<&'static str> {
+    Some(match (stage, cause) {
+        ("authenticate", "signature") => {
+            "collect fresh evidence on the guest; if it fails again, the evidence was changed on its way or is not genuine"
+        }
+        ("authenticate", "revoked") => "take the machine out of service: the vendor revoked a key that vouches for it",
+        ("authenticate" | "endorsement", "expired" | "not_yet_valid" | "validity") => {
+            "fetch current certificates and check the time at which the broker verifies"
+        }
+        ("authenticate", "chain" | "issuer" | "trust_anchor" | "root" | "untrusted") => {
+            "check the trust anchors: the chain must end in the vendor's root, or in an anchor given by name"
+        }
+        ("endorsement", cause) if cause.contains("crl") => {
+            "fetch the current revocation list of the issuer and give it with the endorsements, or run countersign endorsements fetch"
+        }
+        ("binding", "replayed") => "ask for a new challenge: every nonce is used once",
+        ("binding", "expired") => "ask for a new challenge and answer it within its lifetime",
+        ("binding", "unknown") => "ask this broker for a challenge and answer that one",
+        ("baseline", "debug") => "start the guest without the debug policy; allow debug by name for development only",
+        ("baseline", cause) if cause.contains("tcb") => {
+            "update the platform's firmware, or lower the floor by name in the baseline"
+        }
+        _ => return None,
+    })
+}
+
+fn for_stage(stage: &str) -> Option<&'static str> {
+    Some(match stage {
+        "parse" => {
+            "collect the evidence again with the agent and send it unchanged; the file or body is not of the named type"
+        }
+        "authenticate" => {
+            "check that the evidence and the endorsements belong to the same machine and that both are current"
+        }
+        "endorsement" => {
+            "give the missing or current endorsement (certificates, revocation lists, collateral) and try again"
+        }
+        "binding" => {
+            "let the guest collect evidence for this very nonce and key; evidence of another request is not accepted"
+        }
+        "baseline" => {
+            "change the guest or its platform, or relax the rule by name in the baseline and see it in every result"
+        }
+        "reference" => "compare the guest's measurements with the reference sets",
+        "policy" => "read the policy's reasons; change the guest, the platform or the policy",
+        "request" => "correct the request where the message says",
+        "release" => "read the release policy's reasons; change the grant, the workload or the policy",
+        "internal" => "look for the decision id in the broker's log; the fault is the broker's",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that reads the sources")]
+
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Every code that a source under `folder` names.
+    fn codes_under(folder: &Path, found: &mut Vec<&'static str>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                codes_under(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                for part in source.split("Code::new(\"").skip(1) {
+                    let code = part.split('"').next().unwrap();
+                    found.push(Box::leak(code.to_owned().into_boxed_str()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_core_has_its_advice() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut codes = Vec::new();
+        codes_under(&root.join("evidence-formats/src"), &mut codes);
+        codes_under(&root.join("broker/verifier/src"), &mut codes);
+        assert!(codes.len() >= 20, "{codes:?}");
+        for code in codes.into_iter().filter(|code| code.contains('.')) {
+            assert_ne!(recommendation(Code::new(code)), UNKNOWN, "{code}");
+        }
+    }
+
+    #[test]
+    fn codes_of_reference_values_and_policies_have_advice_of_their_own() {
+        let codes = crate::reference::ReferenceRefusal::CODES
+            .into_iter()
+            .chain(crate::reference::ReferenceError::CODES)
+            .chain(crate::policy::PolicyError::CODES)
+            .chain(crate::Appraisal::CODES);
+        for code in codes {
+            assert!(for_code(code.as_str()).is_some(), "{code}");
+        }
+    }
+}
