@@ -392,14 +392,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        fixtures::{LAUNCH, authentic, claims, launch, now, set, values, vtpm_claims},
+        fixtures::{DEBUG, LAUNCH, authentic, claims, launch, now, set, strict, values, vtpm_claims},
         reference::{Measurement, ReferenceValues, SetKind},
     };
 
     fn judge(claims: Claims, references: References<'_>, warnings: Warnings<'_>) -> Appraisal {
         let policy = AppraisalPolicy::built_in().unwrap();
         let policing = Policing::Apply(&policy);
-        appraise(&authentic(claims), &Criteria { baseline: &Baseline, references, policing, warnings }, now())
+        appraise(&authentic(claims), &Criteria { baseline: &strict(), references, policing, warnings }, now())
     }
 
     fn good() -> ReferenceValues {
@@ -421,19 +421,19 @@ mod tests {
         let others = values([set(1, launch(evidence_formats::bytes::LaunchDigest([1; 48])))]);
         let appraisal = judge(bad, References::Require(&others), Warnings::Refuse);
         let codes: Vec<&str> = appraisal.reasons().iter().map(|reason| reason.code.as_str()).collect();
-        assert_eq!(codes.first().copied(), Some("baseline.debug"));
+        assert_eq!(codes.first().copied(), Some(DEBUG));
         assert_eq!(codes.get(1).copied(), Some("reference.no_match"));
         assert!(codes.get(2..).unwrap().contains(&"policy.contraindicated"));
         assert_eq!(appraisal.status(), Tier::Contraindicated);
         let refusal = appraisal.affirm().unwrap_err();
-        assert_eq!(refusal.code().as_str(), "baseline.debug");
+        assert_eq!(refusal.code().as_str(), DEBUG);
     }
 
     #[test]
     fn without_a_policy_nothing_is_affirmed() {
         let policing = Policing::Unapplied { reason: "no policy given" };
         let references = References::Unchecked { reason: "none given" };
-        let criteria = Criteria { baseline: &Baseline, references, policing, warnings: Warnings::Refuse };
+        let criteria = Criteria { baseline: &strict(), references, policing, warnings: Warnings::Refuse };
         let appraisal = appraise(&authentic(claims()), &criteria, now());
         assert_eq!((appraisal.code(), appraisal.status()), (None, Tier::None));
         let unchecked: Vec<&str> = appraisal.unchecked().iter().map(|unchecked| unchecked.what).collect();
@@ -475,7 +475,7 @@ mod tests {
             let policy = AppraisalPolicy::compile("p", source).unwrap();
             let good = good();
             let criteria = Criteria {
-                baseline: &Baseline,
+                baseline: &strict(),
                 references: References::Require(&good),
                 policing: Policing::Apply(&policy),
                 warnings: Warnings::Allow(&TrustLabel::ALL),

@@ -279,8 +279,7 @@ mod tests {
     use super::*;
     use crate::{
         Claims, Criteria, Policing, Warnings, appraise,
-        baseline::Baseline,
-        fixtures::{LAUNCH, authentic, claims, launch, now, set, values},
+        fixtures::{DEBUG, LAUNCH, authentic, claims, launch, now, set, strict, values},
         policy::AppraisalPolicy,
         reference::{Measurement, ReferenceError, ReferenceValues, References},
     };
@@ -288,7 +287,7 @@ mod tests {
     fn explain(claims: Claims, references: &ReferenceValues) -> Explanation {
         let policy = AppraisalPolicy::built_in().unwrap();
         let criteria = Criteria {
-            baseline: &Baseline,
+            baseline: &strict(),
             references: References::Require(references),
             policing: Policing::Apply(&policy),
             warnings: Warnings::Refuse,
@@ -375,6 +374,6 @@ nothing refuses
             .filter(|check| check.outcome == CheckOutcome::Failed && check.check != "remark")
             .map(|check| check.check.as_str())
             .collect();
-        assert_eq!(failed, ["baseline.debug", "launch", "configuration", "executables", "runtime-opaque"]);
+        assert_eq!(failed, [DEBUG, "launch", "configuration", "executables", "runtime-opaque"]);
     }
 }

@@ -7,11 +7,20 @@ use evidence_formats::bytes::{LaunchDigest, ReportData};
 
 use crate::{
     Authentic, Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, TcbClaims, Timestamp, Unchecked,
+    baseline::Baseline,
     reference::{Measurement, ReferenceSet, ReferenceValues, SetKind},
 };
 
 /// The launch digest of the fixtures.
 pub(crate) const LAUNCH: LaunchDigest = LaunchDigest([0x9f; 48]);
+
+/// The code with which the baseline refuses a guest that its host can debug.
+pub(crate) const DEBUG: &str = "baseline.debug";
+
+/// The baseline without any relaxation.
+pub(crate) fn strict() -> Baseline {
+    Baseline
+}
 
 /// A moment at which every fixture holds.
 pub(crate) fn now() -> Timestamp {

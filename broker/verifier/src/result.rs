@@ -319,8 +319,7 @@ mod tests {
     use super::*;
     use crate::{
         Criteria, Policing, Warnings, appraise,
-        baseline::Baseline,
-        fixtures::{LAUNCH, authentic, claims, launch, now, set, values, vtpm_claims},
+        fixtures::{LAUNCH, authentic, claims, launch, now, set, strict, values, vtpm_claims},
         policy::AppraisalPolicy,
         reference::References,
     };
@@ -329,7 +328,7 @@ mod tests {
         let policy = AppraisalPolicy::built_in().unwrap();
         let references = values([set(4, launch(LAUNCH))]);
         let criteria = Criteria {
-            baseline: &Baseline,
+            baseline: &strict(),
             references: References::Require(&references),
             policing: Policing::Apply(&policy),
             warnings: Warnings::Refuse,
@@ -469,7 +468,7 @@ mod tests {
         ending.retire_at = Some(now().plus_seconds(60));
         let references = values([ending]);
         let criteria = Criteria {
-            baseline: &Baseline,
+            baseline: &strict(),
             references: References::Require(&references),
             policing: Policing::Apply(&policy),
             warnings: Warnings::Refuse,

@@ -1,12 +1,11 @@
 //! Tests of the policy engine and of the built-in policies.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::{
     Affirmed, Claims, Criteria, Platform, Policing, TcbStatus, Warnings, appraise,
     ar4si::{Tier, TrustLabel},
-    baseline::Baseline,
-    fixtures::{LAUNCH, authentic, claims, launch, now, set, values, vtpm_claims},
+    fixtures::{LAUNCH, authentic, claims, launch, now, set, strict, values, vtpm_claims},
     reference::{Measurement, ReferenceValues, References},
 };
 use evidence_formats::{bytes::LaunchDigest, code::Coded};
@@ -17,7 +16,7 @@ const HEAD: &str = "package countersign.appraisal\n";
 
 fn judge(claims: &Claims, references: &ReferenceValues) -> PolicyVerdict {
     let policy = AppraisalPolicy::built_in().unwrap();
-    let baseline = Baseline.judge(claims);
+    let baseline = strict().judge(claims);
     let references = references.judge(claims, now());
     let input = AppraisalInput { claims, baseline: &baseline, reference_values: &references, now: now() };
     let verdict = policy.evaluate(&input).unwrap();
@@ -34,7 +33,7 @@ fn appraisal_error(source: &str) -> PolicyError {
         Err(error) => error,
         Ok(policy) => {
             let claims = claims();
-            let baseline = Baseline.judge(&claims);
+            let baseline = strict().judge(&claims);
             let references = ReferenceValues::new().judge(&claims, now());
             let input =
                 AppraisalInput { claims: &claims, baseline: &baseline, reference_values: &references, now: now() };
@@ -122,7 +121,7 @@ fn an_endless_policy_is_stopped() {
 fn an_input_that_is_too_long_is_refused() {
     let mut claims = claims();
     claims.report_data = "0".repeat(2 * 1024 * 1024);
-    let baseline = Baseline.judge(&claims);
+    let baseline = strict().judge(&claims);
     let references = ReferenceValues::new().judge(&claims, now());
     let input = AppraisalInput { claims: &claims, baseline: &baseline, reference_values: &references, now: now() };
     let error = AppraisalPolicy::built_in().unwrap().evaluate(&input).unwrap_err();
@@ -148,7 +147,7 @@ fn programs_are_shared_between_threads() {
 #[test]
 fn a_recorded_input_gives_the_same_verdict() {
     let claims = claims();
-    let baseline = Baseline.judge(&claims);
+    let baseline = strict().judge(&claims);
     let references = values([set(1, launch(LAUNCH))]).judge(&claims, now());
     let input = AppraisalInput { claims: &claims, baseline: &baseline, reference_values: &references, now: now() };
     let policy = AppraisalPolicy::built_in().unwrap();
@@ -159,7 +158,7 @@ fn a_recorded_input_gives_the_same_verdict() {
 fn affirmed(claims: Claims, references: References<'_>) -> Affirmed {
     let policy = AppraisalPolicy::built_in().unwrap();
     let criteria =
-        Criteria { baseline: &Baseline, references, policing: Policing::Apply(&policy), warnings: Warnings::Refuse };
+        Criteria { baseline: &strict(), references, policing: Policing::Apply(&policy), warnings: Warnings::Refuse };
     appraise(&authentic(claims), &criteria, now()).affirm().unwrap()
 }
 

@@ -25,7 +25,6 @@ max_ttl := 900
 required_checks := {
 	"appraisal_policy",
 	"binding",
-	"event_log",
 	"nonce",
 	"paravisor_measurement",
 	"reference_values",
