@@ -154,4 +154,6 @@ pub struct Unchecked {
 pub enum RawClaims {
     /// Placeholder until the first platform stands.
     None(ReportData),
+    /// Intel TDX.
+    Tdx(Box<crate::tdx::TdxClaims>),
 }

@@ -19,6 +19,7 @@ mod recommendation;
 pub mod reference;
 pub mod result;
 mod revocation;
+pub mod tdx;
 mod timestamp;
 pub mod x509;
 

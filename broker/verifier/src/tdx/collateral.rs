@@ -1,0 +1,466 @@
+//! Authenticates Intel's collateral: both CRLs, TCB info and QE identity, each down from the root of the PCK chain.
+
+use evidence_formats::{
+    code::{Code, Coded},
+    tdx::{CollateralError, CollateralKind, Fmspc, PceId, QeIdentity, SignedDocument, TcbInfo, UtcSeconds},
+};
+use thiserror::Error;
+
+use super::certs::{PckCertificate, verify_p256};
+use crate::{
+    Revocation, Timestamp, Unchecked,
+    x509::{Certificate, Crl, PublicKey},
+};
+
+const TCB_SIGNING: &str = "Intel SGX TCB Signing";
+const PCK_CA_PREFIX: &str = "Intel SGX PCK ";
+
+/// Everything that was supplied beside a quote, unverified, in no order.
+#[derive(Debug, Clone, Default)]
+pub struct CollateralPool<'a> {
+    /// Certificates: issuer chains of the documents.
+    pub certificates: Vec<&'a Certificate>,
+    /// CRLs.
+    pub crls: Vec<&'a Crl>,
+    /// Signed documents as received, with what each looks like.
+    pub documents: Vec<(CollateralKind, &'a [u8])>,
+}
+
+/// TCB info whose signature, signing chain, validity and platform were checked. Only this module makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthenticTcbInfo(TcbInfo);
+
+impl AuthenticTcbInfo {
+    /// The document.
+    #[must_use]
+    pub const fn info(&self) -> &TcbInfo {
+        &self.0
+    }
+}
+
+/// QE identity whose signature, signing chain and validity were checked. Only this module makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthenticQeIdentity(QeIdentity);
+
+impl AuthenticQeIdentity {
+    /// The document.
+    #[must_use]
+    pub const fn identity(&self) -> &QeIdentity {
+        &self.0
+    }
+}
+
+/// From when until when something speaks, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Window {
+    /// First second.
+    pub from: Timestamp,
+    /// Last second.
+    pub until: Timestamp,
+}
+
+impl Window {
+    pub(super) const fn of(from: UtcSeconds, until: UtcSeconds) -> Self {
+        Self { from: Timestamp::from_unix(from.0), until: Timestamp::from_unix(until.0) }
+    }
+
+    fn holds(&self, now: Timestamp) -> bool {
+        self.from <= now && now <= self.until
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { from: self.from.max(other.from), until: self.until.min(other.until) }
+    }
+}
+
+/// All collateral for one PCK certificate, checked. Only this module makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthenticCollateral {
+    /// TCB info of the platform.
+    pub tcb_info: AuthenticTcbInfo,
+    /// Identity of the TD quoting enclave.
+    pub qe_identity: AuthenticQeIdentity,
+    /// When the root CRL speaks; absent when none was there and none was required.
+    pub root_crl: Option<Window>,
+    /// When the PCK CRL speaks; absent when none was there and none was required.
+    pub pck_crl: Option<Window>,
+    /// What could not be checked.
+    pub unchecked: Vec<Unchecked>,
+    /// While all of it holds.
+    pub window: Window,
+}
+
+/// A CRL of Intel's hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrlKind {
+    /// By the root, over CAs and TCB signing certificates.
+    Root,
+    /// By a PCK CA, over PCK certificates.
+    Pck,
+}
+
+/// A certificate of Intel's hierarchy that can be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocable {
+    /// The root.
+    Root,
+    /// The PCK CA.
+    Intermediate,
+    /// The PCK certificate.
+    Pck,
+    /// The certificate that signs collateral.
+    TcbSigning,
+}
+
+/// An endorsement is missing, does not speak for this platform or now, or is not Intel's.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EndorsementError {
+    /// A CRL was required and is not there.
+    #[error("expected a {0:?} CRL among the endorsements")]
+    CrlMissing(CrlKind),
+    /// TCB info or QE identity is not there.
+    #[error("expected {0:?} among the endorsements")]
+    DocumentMissing(CollateralKind),
+    /// The certificate that signs collateral is not there.
+    #[error("expected the Intel SGX TCB Signing certificate of {0:?} among the endorsements")]
+    SignerMissing(CollateralKind),
+    /// There is a PCK CRL, of the other PCK CA.
+    #[error("expected a CRL of the CA that issued the PCK certificate")]
+    CrlIssuer,
+    /// A CRL is not signed by its issuer.
+    #[error("expected a {0:?} CRL signed by its issuer")]
+    CrlSignature(CrlKind),
+    /// A CRL does not speak for now.
+    #[error("expected a {kind:?} CRL in force, this one is from {from} until {until}")]
+    CrlTime {
+        /// Which CRL.
+        kind: CrlKind,
+        /// Its thisUpdate.
+        from: Timestamp,
+        /// Its nextUpdate.
+        until: Timestamp,
+    },
+    /// A certificate is revoked.
+    #[error("the {0:?} certificate is revoked")]
+    Revoked(Revocable),
+    /// A certificate that calls itself the root is not the trust anchor.
+    #[error("expected issuer chains to end in the trust anchor, found another certificate of its name")]
+    RootUntrusted(CollateralKind),
+    /// A document is malformed or about something else.
+    #[error(transparent)]
+    Document(#[from] CollateralError),
+    /// A document is not signed by any certificate that was supplied.
+    #[error("expected {0:?} signed by the Intel SGX TCB Signing certificate")]
+    Signature(CollateralKind),
+    /// A document is signed by a genuine key that has no business doing so.
+    #[error("expected {0:?} signed by the Intel SGX TCB Signing certificate, found another signer")]
+    Signer(CollateralKind),
+    /// The signing certificate is not valid now.
+    #[error("expected a valid Intel SGX TCB Signing certificate for {0:?}")]
+    SignerValidity(CollateralKind),
+    /// A document does not speak for now.
+    #[error("expected {kind:?} in force, this one is from {from} until {until}")]
+    DocumentTime {
+        /// Which document.
+        kind: CollateralKind,
+        /// Its issueDate.
+        from: Timestamp,
+        /// Its nextUpdate.
+        until: Timestamp,
+    },
+    /// TCB info of other processors.
+    #[error("expected TCB info for FMSPC {expected}, found {found}")]
+    Fmspc {
+        /// Of the PCK certificate.
+        expected: Fmspc,
+        /// Of the TCB info.
+        found: Fmspc,
+    },
+    /// TCB info of another provisioning certification enclave.
+    #[error("expected TCB info for PCEID {expected}, found {found}")]
+    PceId {
+        /// Of the PCK certificate.
+        expected: PceId,
+        /// Of the TCB info.
+        found: PceId,
+    },
+}
+
+impl EndorsementError {
+    /// Whether more endorsements could change the answer.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        matches!(self, Self::CrlMissing(_) | Self::DocumentMissing(_) | Self::SignerMissing(_))
+    }
+}
+
+impl Coded for EndorsementError {
+    fn code(&self) -> Code {
+        use CollateralKind::{QeIdentity, TcbInfo};
+        Code::new(match self {
+            Self::CrlMissing(CrlKind::Root) => "endorsement.tdx.root_crl_missing",
+            Self::CrlMissing(CrlKind::Pck) => "endorsement.tdx.pck_crl_missing",
+            Self::DocumentMissing(TcbInfo) => "endorsement.tdx.tcb_info_missing",
+            Self::DocumentMissing(QeIdentity) => "endorsement.tdx.qe_identity_missing",
+            Self::SignerMissing(_) => "endorsement.tdx.tcb_signing_missing",
+            Self::CrlIssuer => "endorsement.tdx.pck_crl_issuer",
+            Self::CrlSignature(CrlKind::Root) => "endorsement.tdx.root_crl_signature",
+            Self::CrlSignature(CrlKind::Pck) => "endorsement.tdx.pck_crl_signature",
+            Self::CrlTime { kind: CrlKind::Root, .. } => "endorsement.tdx.root_crl_expired",
+            Self::CrlTime { kind: CrlKind::Pck, .. } => "endorsement.tdx.pck_crl_expired",
+            Self::Revoked(Revocable::Root) => "endorsement.tdx.root_revoked",
+            Self::Revoked(Revocable::Intermediate) => "endorsement.tdx.intermediate_revoked",
+            Self::Revoked(Revocable::Pck) => "endorsement.tdx.pck_revoked",
+            Self::Revoked(Revocable::TcbSigning) => "endorsement.tdx.tcb_signing_revoked",
+            Self::Document(error) => return error.code(),
+            Self::RootUntrusted(TcbInfo) => "endorsement.tdx.tcb_info_root_untrusted",
+            Self::RootUntrusted(QeIdentity) => "endorsement.tdx.qe_identity_root_untrusted",
+            Self::Signature(TcbInfo) => "endorsement.tdx.tcb_info_signature",
+            Self::Signature(QeIdentity) => "endorsement.tdx.qe_identity_signature",
+            Self::Signer(TcbInfo) => "endorsement.tdx.tcb_info_signer",
+            Self::Signer(QeIdentity) => "endorsement.tdx.qe_identity_signer",
+            Self::SignerValidity(_) => "endorsement.tdx.tcb_signing_validity",
+            Self::DocumentTime { kind: TcbInfo, .. } => "endorsement.tdx.tcb_info_expired",
+            Self::DocumentTime { kind: QeIdentity, .. } => "endorsement.tdx.qe_identity_expired",
+            Self::Fmspc { .. } => "endorsement.tdx.fmspc",
+            Self::PceId { .. } => "endorsement.tdx.pce_id",
+        })
+    }
+}
+
+impl AuthenticCollateral {
+    /// Authenticates what the pool has for `pck`.
+    ///
+    /// # Errors
+    /// [`EndorsementError`]. What is wrong is reported before what is missing.
+    pub(crate) fn authenticate(
+        pck: &PckCertificate,
+        pool: &CollateralPool<'_>,
+        revocation: Revocation,
+        now: Timestamp,
+    ) -> Result<Self, EndorsementError> {
+        let mut missing = Missing(None);
+        let root_crl = missing.defer(current_crl(CrlKind::Root, pck.root(), pool, now))?;
+        if let Some(crl) = root_crl {
+            for (certificate, which) in [(pck.root(), Revocable::Root), (pck.intermediate(), Revocable::Intermediate)] {
+                require_unrevoked(crl, certificate, which)?;
+            }
+        }
+        let pck_crl = missing.defer(current_crl(CrlKind::Pck, pck.intermediate(), pool, now))?;
+        if let Some(crl) = pck_crl {
+            require_unrevoked(crl, pck.certificate(), Revocable::Pck)?;
+        }
+        let mut unchecked = Vec::new();
+        if revocation == Revocation::IfPresent && missing.0.take().is_some() {
+            unchecked.push(Unchecked { what: "revocation", reason: "no CRL was supplied for a certificate authority" });
+        }
+        let documents = Documents { pck, pool, root_crl, now };
+        let tcb_info = missing.defer(documents.tcb_info())?;
+        let qe_identity = missing.defer(documents.qe_identity())?;
+        if let Some(error) = missing.0 {
+            return Err(error);
+        }
+        let (tcb_info, tcb_window) = tcb_info.ok_or(EndorsementError::DocumentMissing(CollateralKind::TcbInfo))?;
+        let (qe_identity, qe_window) =
+            qe_identity.ok_or(EndorsementError::DocumentMissing(CollateralKind::QeIdentity))?;
+        let chain = [pck.certificate(), pck.intermediate(), pck.root()];
+        let window = chain.into_iter().map(validity).fold(tcb_window.and(qe_window), Window::and);
+        let crl_windows = [root_crl, pck_crl].map(|crl| crl.map(crl_window));
+        let window = crl_windows.iter().flatten().copied().fold(window, Window::and);
+        let [root_crl, pck_crl] = crl_windows;
+        Ok(Self {
+            tcb_info: AuthenticTcbInfo(tcb_info),
+            qe_identity: AuthenticQeIdentity(qe_identity),
+            root_crl,
+            pck_crl,
+            unchecked,
+            window,
+        })
+    }
+}
+
+/// The first missing endorsement: it is only reported when nothing is wrong.
+struct Missing(Option<EndorsementError>);
+
+impl Missing {
+    fn defer<T>(&mut self, outcome: Result<T, EndorsementError>) -> Result<Option<T>, EndorsementError> {
+        match outcome {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_missing() => {
+                self.0.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn validity(certificate: &Certificate) -> Window {
+    let validity = certificate.validity();
+    Window { from: validity.not_before, until: validity.not_after }
+}
+
+/// Intel's CRLs count until the second of nextUpdate, included, as its documents do.
+const fn crl_window(crl: &Crl) -> Window {
+    Window { from: crl.this_update(), until: crl.next_update() }
+}
+
+/// The newest CRL of `issuer` that was issued by now. Intel numbers every CRL 1, so that only dates order them.
+fn current_crl<'a>(
+    kind: CrlKind,
+    issuer: &Certificate,
+    pool: &CollateralPool<'a>,
+    now: Timestamp,
+) -> Result<&'a Crl, EndorsementError> {
+    let by_issuer = pool.crls.iter().copied().filter(|crl| crl.issuer().raw() == issuer.subject().raw());
+    let newest = by_issuer.max_by_key(|crl| (crl.this_update() <= now, crl.this_update()));
+    let Some(crl) = newest else {
+        let other_ca = |crl: &&Crl| crl.issuer().common_name().is_some_and(|name| name.starts_with(PCK_CA_PREFIX));
+        let mismatch = kind == CrlKind::Pck && pool.crls.iter().any(other_ca);
+        return Err(if mismatch { EndorsementError::CrlIssuer } else { EndorsementError::CrlMissing(kind) });
+    };
+    crl.verify_signed_by(issuer.public_key()).map_err(|_source| EndorsementError::CrlSignature(kind))?;
+    let window = crl_window(crl);
+    if !window.holds(now) {
+        return Err(EndorsementError::CrlTime { kind, from: window.from, until: window.until });
+    }
+    Ok(crl)
+}
+
+fn require_unrevoked(crl: &Crl, certificate: &Certificate, which: Revocable) -> Result<(), EndorsementError> {
+    if crl.revokes(certificate.serial()) { Err(EndorsementError::Revoked(which)) } else { Ok(()) }
+}
+
+/// What signed documents are checked against.
+struct Documents<'a, 'p> {
+    pck: &'a PckCertificate,
+    pool: &'a CollateralPool<'p>,
+    root_crl: Option<&'a Crl>,
+    now: Timestamp,
+}
+
+/// A document that was read but not verified, with what orders it among others.
+struct Candidate<T> {
+    document: SignedDocument,
+    content: T,
+    window: Window,
+    evaluation_number: u32,
+}
+
+impl Documents<'_, '_> {
+    fn tcb_info(&self) -> Result<(TcbInfo, Window), EndorsementError> {
+        let candidate = self.select(CollateralKind::TcbInfo, |document| {
+            let info = TcbInfo::parse(&document)?;
+            if info.fmspc != self.pck.fmspc {
+                return Err(EndorsementError::Fmspc { expected: self.pck.fmspc, found: info.fmspc });
+            }
+            if info.pce_id != self.pck.pce_id {
+                return Err(EndorsementError::PceId { expected: self.pck.pce_id, found: info.pce_id });
+            }
+            let window = Window::of(info.issue_date, info.next_update);
+            Ok(Candidate { document, window, evaluation_number: info.evaluation_number, content: info })
+        })?;
+        self.authenticate(candidate)
+    }
+
+    fn qe_identity(&self) -> Result<(QeIdentity, Window), EndorsementError> {
+        let candidate = self.select(CollateralKind::QeIdentity, |document| {
+            let identity = QeIdentity::parse(&document)?;
+            let window = Window::of(identity.issue_date, identity.next_update);
+            Ok(Candidate { document, window, evaluation_number: identity.evaluation_number, content: identity })
+        })?;
+        self.authenticate(candidate)
+    }
+
+    /// The document to use when there are several: one in force before one that is not, then the highest evaluation
+    /// number, then the latest. When none fits, the first one says why.
+    fn select<T>(
+        &self,
+        kind: CollateralKind,
+        read: impl Fn(SignedDocument) -> Result<Candidate<T>, EndorsementError>,
+    ) -> Result<Candidate<T>, EndorsementError> {
+        let mut best: Option<Candidate<T>> = None;
+        let mut reason = None;
+        let order = |candidate: &Candidate<T>| {
+            (candidate.window.holds(self.now), candidate.evaluation_number, candidate.window.from)
+        };
+        for (_, bytes) in self.pool.documents.iter().filter(|(found, _)| *found == kind) {
+            match SignedDocument::parse(kind, bytes).map_err(EndorsementError::from).and_then(&read) {
+                Ok(candidate) if best.as_ref().is_none_or(|best| order(&candidate) > order(best)) => {
+                    best = Some(candidate);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    reason.get_or_insert(error);
+                }
+            }
+        }
+        best.ok_or_else(|| reason.unwrap_or(EndorsementError::DocumentMissing(kind)))
+    }
+
+    fn authenticate<T>(&self, candidate: Candidate<T>) -> Result<(T, Window), EndorsementError> {
+        let signer = self.signer_window(&candidate.document)?;
+        let Window { from, until } = candidate.window;
+        if !candidate.window.holds(self.now) {
+            return Err(EndorsementError::DocumentTime { kind: candidate.document.kind(), from, until });
+        }
+        Ok((candidate.content, candidate.window.and(signer)))
+    }
+
+    /// Finds who signed the document. Every supplied certificate of the signing key must be good: an expired or foreign
+    /// one is refused rather than stepped over.
+    fn signer_window(&self, document: &SignedDocument) -> Result<Window, EndorsementError> {
+        let kind = document.kind();
+        let signed_by = |certificate: &Certificate| match certificate.public_key() {
+            PublicKey::P256(key) => verify_p256(key, document.signed_text().as_bytes(), document.signature()),
+            PublicKey::Rsa { .. } | PublicKey::P384(_) => false,
+        };
+        let named = |certificate: &Certificate| certificate.subject().common_name() == Some(TCB_SIGNING);
+        let mut keys: Vec<(&[u8], bool)> = Vec::new();
+        let mut window: Option<Window> = None;
+        for certificate in self.pool.certificates.iter().copied().filter(|certificate| named(certificate)) {
+            // The same key is certified several times: one verification answers for all.
+            let known = keys.iter().find(|(spki, _)| *spki == certificate.spki()).map(|(_, signed)| *signed);
+            let signed = known.unwrap_or_else(|| signed_by(certificate));
+            keys.push((certificate.spki(), signed));
+            if signed {
+                let this = self.require_signer(certificate, kind)?;
+                window = Some(window.map_or(this, |others| others.and(this)));
+            }
+        }
+        if let Some(window) = window {
+            return Ok(window);
+        }
+        let mut others = self.pool.certificates.iter().copied().filter(|certificate| !named(certificate));
+        if others.any(signed_by) || signed_by(self.pck.root()) || signed_by(self.pck.certificate()) {
+            return Err(EndorsementError::Signer(kind));
+        }
+        Err(if keys.is_empty() { EndorsementError::SignerMissing(kind) } else { EndorsementError::Signature(kind) })
+    }
+
+    /// The signing certificate is issued by the root directly, and the root beside it is the anchor.
+    fn require_signer(&self, signer: &Certificate, kind: CollateralKind) -> Result<Window, EndorsementError> {
+        let root = self.pck.root();
+        let foreign_root = |certificate: &&Certificate| {
+            certificate.subject().raw() == root.subject().raw() && certificate.der() != root.der()
+        };
+        if !signer.names_issuer(root)
+            || signer.verify_signed_by(root.public_key()).is_err()
+            || self.pool.certificates.iter().copied().any(|certificate| foreign_root(&certificate))
+        {
+            return Err(EndorsementError::RootUntrusted(kind));
+        }
+        if signer.basic_constraints().is_none_or(|constraints| constraints.ca) {
+            return Err(EndorsementError::Signer(kind));
+        }
+        let window = validity(signer);
+        if !window.holds(self.now) {
+            return Err(EndorsementError::SignerValidity(kind));
+        }
+        if let Some(crl) = self.root_crl {
+            require_unrevoked(crl, signer, Revocable::TcbSigning)?;
+        }
+        Ok(window)
+    }
+}

@@ -1,0 +1,303 @@
+//! Real and mutated evidence against its known verdicts.
+#![expect(clippy::unwrap_used, clippy::print_stderr, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use evidence_formats::{
+    code::Coded,
+    tdx::{TdxQuote, recognise},
+};
+use serde_json::Value;
+
+use super::{CollateralPool, INTEL_SGX_ROOT_CA, TdxBaseline, TdxInput, authenticate, baseline::Findings};
+use crate::{
+    Claims, Forgetful, RawClaims, Revocation, Timestamp,
+    x509::{Certificate, Crl, parse_pem},
+};
+
+fn vectors() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent()?;
+    let found =
+        ["../shared/vectors/tdx", "../../shared/vectors/tdx"].iter().map(|path| root.join(path)).find(|p| p.is_dir());
+    if found.is_none() {
+        eprintln!("../shared/vectors is not here: skipped");
+    }
+    found
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The outcome of one verification: claims and baseline findings, or the code of the refusal and whether it is for want
+/// of an endorsement.
+type Outcome = Result<(Claims, Findings), (String, bool)>;
+
+fn verify(quote: &[u8], collateral: &Path, root: &[u8], now: i64, log: Option<&[u8]>) -> Outcome {
+    let quote = TdxQuote::parse(quote).map_err(|error| (error.code().to_string(), false))?;
+    let mut certificates = Vec::new();
+    let mut crls = Vec::new();
+    let mut documents = Vec::new();
+    let mut paths: Vec<_> = std::fs::read_dir(collateral).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        let bytes = std::fs::read(&path).unwrap();
+        if let Ok(blocks) = parse_pem(&bytes) {
+            certificates.extend(blocks.iter().map(|block| Certificate::parse_der(&block.contents).unwrap()));
+        } else if let Some(kind) = recognise(&bytes) {
+            documents.push((kind, bytes));
+        } else if let Ok(crl) = Crl::parse_der(&bytes) {
+            crls.push(crl);
+        }
+    }
+    let pool = CollateralPool {
+        certificates: certificates.iter().collect(),
+        crls: crls.iter().collect(),
+        documents: documents.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect(),
+    };
+    let input = TdxInput {
+        quote: &quote,
+        event_log: log,
+        roots: &[Certificate::parse_der(root).unwrap()],
+        simulated: false,
+        pool: &pool,
+        pool_digest: [0; 32],
+        revocation: Revocation::Require,
+        now: Timestamp::from_unix(now),
+        memory: &Forgetful,
+    };
+    let claims = authenticate(&input).map_err(|error| (error.code().to_string(), error.is_missing_endorsement()))?;
+    let RawClaims::Tdx(raw) = &claims.raw else { panic!("expected TDX claims") };
+    let findings = TdxBaseline::default().judge(raw);
+    Ok((claims, findings))
+}
+
+#[test]
+fn every_real_quote_has_its_true_verdict_at_every_time() {
+    let Some(vectors) = vectors() else { return };
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&vectors).unwrap() {
+        let case = entry.unwrap().path();
+        let Ok(quote) = std::fs::read(case.join("quote.bin")) else { continue };
+        for set in json(&case.join("expected.json"))["collateral_sets"].as_array().unwrap() {
+            let name = format!("{} {}", case.display(), set["dir"]);
+            let expected = &set["expected"];
+            let collateral = case.join(set["dir"].as_str().unwrap());
+            let now = set["now"].as_i64().unwrap();
+            let outcome = verify(&quote, &collateral, INTEL_SGX_ROOT_CA, now, None);
+            checked += 1;
+            if expected["verdict"] == "REJECT" {
+                let code = match expected["code"].as_str().unwrap() {
+                    "PCK_CHAIN_EXPIRED" => "authenticate.tdx.pck_chain_validity",
+                    "TCB_NOT_SUPPORTED" => "endorsement.tdx.tcb_not_supported",
+                    other => panic!("{other}"),
+                };
+                assert_eq!(outcome.unwrap_err(), (code.to_owned(), false), "{name}");
+                continue;
+            }
+            let (claims, _) = outcome.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            let RawClaims::Tdx(raw) = &claims.raw else { panic!("expected TDX claims") };
+            assert_eq!(serde_json::to_value(claims.tcb.status).unwrap(), expected["tcb_status"], "{name}");
+            assert_eq!(serde_json::to_value(&claims.tcb.advisories).unwrap(), expected["advisory_ids"], "{name}");
+            let launch = &raw.tcb.evaluation.launch;
+            assert_eq!(raw.tcb.evaluation_number, expected["tcb_evaluation_data_number"], "{name}");
+            assert_eq!(Timestamp::from_unix(launch.date.0).to_string(), expected["tcb_date"], "{name}");
+            assert_eq!(serde_json::to_value(launch.platform).unwrap(), expected["platform_tcb_status"], "{name}");
+            assert_eq!(serde_json::to_value(launch.module).unwrap(), expected["tdx_module_status"], "{name}");
+            assert_eq!(serde_json::to_value(launch.enclave).unwrap(), expected["qe_status"], "{name}");
+            let current = raw.tcb.evaluation.current.as_ref().map(|current| current.status);
+            assert_eq!(serde_json::to_value(current).unwrap(), expected["current_tcb"]["status"], "{name}");
+        }
+    }
+    assert!(checked > 40, "{checked}");
+}
+
+/// The cause of every refusal in the mutations, and the codes that name it here.
+const CAUSES: [(&str, &[&str]); 55] = [
+    ("QUOTE_FORMAT", &["parse.tdx.length", "parse.tdx.size_field", "parse.tdx.certification_type"]),
+    ("QUOTE_VERSION", &["parse.tdx.version"]),
+    ("ATT_KEY_TYPE", &["parse.tdx.attestation_key_type"]),
+    ("TEE_TYPE", &["parse.tdx.tee_type"]),
+    ("QE_VENDOR", &["parse.tdx.qe_vendor"]),
+    ("BODY_TYPE", &["parse.tdx.body_type"]),
+    ("BODY_SIZE", &["parse.tdx.body_size"]),
+    ("CERT_TYPE_OUTER", &["parse.tdx.certification_type"]),
+    ("CERT_TYPE_INNER", &["parse.tdx.certification_type"]),
+    ("CERT_TYPE_INNER_UNSUPPORTED", &["authenticate.tdx.certification_type"]),
+    // A chain of a thousand certificates is more than any quote holds.
+    ("PCK_CHAIN_LEN", &["authenticate.tdx.pck_chain_length", "parse.tdx.length"]),
+    ("PCK_ROOT_UNTRUSTED", &["authenticate.tdx.root_untrusted"]),
+    ("PCK_CHAIN_SIG", &["authenticate.tdx.pck_chain_signature", "authenticate.tdx.pck_chain_format"]),
+    ("PCK_CHAIN_EXPIRED", &["authenticate.tdx.pck_chain_validity"]),
+    ("PCK_LEAF_CN", &["authenticate.tdx.pck_name"]),
+    ("PCK_EXT", &["authenticate.tdx.pck_extension"]),
+    ("QE_REPORT_SIG", &["authenticate.tdx.qe_report_signature"]),
+    ("QE_REPORT_DATA", &["authenticate.tdx.qe_report_data"]),
+    ("QUOTE_SIG", &["authenticate.tdx.signature"]),
+    ("ROOT_CRL_SIG", &["endorsement.tdx.root_crl_signature"]),
+    ("ROOT_CRL_EXPIRED", &["endorsement.tdx.root_crl_expired"]),
+    ("ROOT_REVOKED", &["endorsement.tdx.root_revoked"]),
+    ("ICA_REVOKED", &["endorsement.tdx.intermediate_revoked"]),
+    ("PCK_REVOKED", &["endorsement.tdx.pck_revoked"]),
+    ("PCK_CRL_ISSUER", &["endorsement.tdx.pck_crl_issuer"]),
+    ("PCK_CRL_SIG", &["endorsement.tdx.pck_crl_signature"]),
+    ("PCK_CRL_EXPIRED", &["endorsement.tdx.pck_crl_expired"]),
+    ("TCB_INFO_SIG", &["endorsement.tdx.tcb_info_signature"]),
+    ("TCB_INFO_EXPIRED", &["endorsement.tdx.tcb_info_expired"]),
+    ("TCB_INFO_FORMAT", &["endorsement.tdx.tcb_info_format"]),
+    ("TCB_INFO_ID", &["endorsement.tdx.tcb_info_id", "endorsement.tdx.tcb_info_version"]),
+    ("TCB_TYPE", &["endorsement.tdx.tcb_type"]),
+    // Certificates are told apart by who signed, not by the number in a file.
+    ("TCB_INFO_CHAIN_LEN", &["endorsement.tdx.tcb_info_signer"]),
+    ("TCB_INFO_SIGNER_CN", &["endorsement.tdx.tcb_info_signer"]),
+    ("TCB_INFO_ROOT_UNTRUSTED", &["endorsement.tdx.tcb_info_root_untrusted"]),
+    ("TCB_INFO_SIGNER_EXPIRED", &["endorsement.tdx.tcb_signing_validity"]),
+    ("TCB_INFO_SIGNER_REVOKED", &["endorsement.tdx.tcb_signing_revoked"]),
+    ("QE_IDENTITY_SIG", &["endorsement.tdx.qe_identity_signature"]),
+    ("QE_IDENTITY_EXPIRED", &["endorsement.tdx.qe_identity_expired"]),
+    ("QE_IDENTITY_ID", &["endorsement.tdx.qe_identity_id", "endorsement.tdx.qe_identity_version"]),
+    ("QE_IDENTITY_CHAIN_LEN", &["endorsement.tdx.qe_identity_signer"]),
+    ("QE_IDENTITY_MISMATCH", &["endorsement.tdx.qe_identity_mismatch"]),
+    ("FMSPC_MISMATCH", &["endorsement.tdx.fmspc"]),
+    ("PCEID_MISMATCH", &["endorsement.tdx.pce_id"]),
+    // In a quote that was changed after signing, the signature is what is wrong first.
+    ("TDX_MODULE_MISMATCH", &["endorsement.tdx.module_identity", "authenticate.tdx.signature"]),
+    ("TCB_NOT_SUPPORTED", &["endorsement.tdx.tcb_not_supported"]),
+    ("TCB_STATUS_UNRECOGNIZED", &["endorsement.tdx.tcb_status_unknown"]),
+    // Genuine evidence of a revoked platform keeps its claims; no baseline accepts it.
+    ("TCB_REVOKED", &["baseline.tdx.tcb_revoked"]),
+    ("TD_DEBUG", &["baseline.tdx.debug"]),
+    ("SEPT_VE_DISABLE", &["baseline.tdx.sept_ve_disable"]),
+    ("RESERVED_ATTR", &["baseline.tdx.reserved_attributes"]),
+    ("TD_PROFILING", &["baseline.tdx.profiling"]),
+    ("MIGRATABLE", &["baseline.tdx.migratable"]),
+    ("SERVTD_EXT", &["baseline.tdx.servtd_ext"]),
+    ("XFAM", &["baseline.tdx.xfam"]),
+];
+const POLICY_CAUSES: [(&str, &[&str]); 4] = [
+    ("SERVICE_TD", &["baseline.tdx.service_td"]),
+    ("TRAILING", &["baseline.tdx.trailing"]),
+    ("TCB_EVAL_NUMBER", &["baseline.tdx.evaluation_number"]),
+    ("CURRENT_TCB_OutOfDate", &["baseline.tdx.current_tcb_status"]),
+];
+/// Cases whose answer here differs on purpose: documents are told apart by content, not by file name.
+const BY_CONTENT: [(&str, Option<&str>); 4] = [
+    // The two CRLs have each other's file name, and are both there.
+    ("b_crls_swapped", None),
+    // There is no PCK CRL: not decided.
+    ("b_root_crl_as_both", Some("endorsement.tdx.pck_crl_missing")),
+    ("b_pck_crl_empty", Some("endorsement.tdx.pck_crl_missing")),
+    // The quote's own chain does not lead to the anchor: its collateral is not looked at.
+    ("b_self_made_root", Some("authenticate.tdx.root_untrusted")),
+];
+
+#[test]
+fn every_mutation_is_refused_with_the_code_of_its_cause() {
+    let Some(vectors) = vectors() else { return };
+    let mut checked = 0;
+    for entry in std::fs::read_dir(vectors.join("_neg")).unwrap() {
+        let case = entry.unwrap().path();
+        let Ok(quote) = std::fs::read(case.join("quote.bin")) else { continue };
+        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        let description = json(&case.join("case.json"));
+        let expected = &description["expected"];
+        let root = std::fs::read(case.join("root.der")).unwrap();
+        let outcome = verify(&quote, &case.join("collateral"), &root, description["now"].as_i64().unwrap(), None);
+        checked += 1;
+        let code = match &outcome {
+            Ok((claims, findings)) => {
+                assert_eq!(serde_json::to_value(claims.tcb.status).unwrap(), expected_status(expected), "{name}");
+                findings.violations.first().map(|(code, ..)| code.to_string())
+            }
+            Err((code, _)) => Some(code.clone()),
+        };
+        if let Some((_, wanted)) = BY_CONTENT.iter().find(|(case, _)| *case == name) {
+            assert_eq!(code.as_deref(), *wanted, "{name}");
+            continue;
+        }
+        assert!(outcome.is_ok() || !outcome.unwrap_err().1, "{name}: nothing is missing");
+        let policy = expected["policy"].as_str().unwrap();
+        let wanted: &[&str] = match policy.strip_prefix("REJECT:") {
+            None => {
+                assert_eq!((policy, code), ("ACCEPT", None), "{name}");
+                continue;
+            }
+            Some(cause) => match CAUSES.iter().chain(&POLICY_CAUSES).find(|(known, _)| *known == cause) {
+                Some((_, codes)) => codes,
+                None if cause.starts_with("TCB_") => &["baseline.tdx.tcb_status"],
+                None => panic!("{name}: {cause} is not in the table"),
+            },
+        };
+        let code = code.unwrap_or_else(|| panic!("{name} was accepted"));
+        assert!(wanted.contains(&code.as_str()), "{name}: {code}, expected one of {wanted:?}");
+    }
+    assert!(checked > 200, "{checked}");
+}
+
+fn expected_status(expected: &Value) -> Value {
+    if expected["tcb"].is_null() { Value::from("UpToDate") } else { expected["tcb"].clone() }
+}
+
+#[test]
+fn every_mutated_log_is_judged_by_its_replay() {
+    let Some(vectors) = vectors() else { return };
+    for entry in std::fs::read_dir(vectors.join("_neg")).unwrap() {
+        let case = entry.unwrap().path();
+        let Ok(log) = std::fs::read(case.join("ccel.bin")) else { continue };
+        let expected = json(&case.join("case.json"));
+        let rtmrs: Vec<_> =
+            expected["quote_rtmrs"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().parse().unwrap()).collect();
+        let outcome = super::eventlog::authenticate(&log, &rtmrs.try_into().unwrap()).map_err(|error| error.code());
+        let actual = outcome.err().map(|code| code.as_str().to_owned());
+        let wanted = match expected["expected"].as_str().unwrap() {
+            // Text that no digest proves is not looked at.
+            "MATCH" | "MATCH_DATA_UNVERIFIABLE" => None,
+            "MATCH_BUT_DATA_MISMATCH" => Some("authenticate.tdx.event_log_data"),
+            "MISMATCH" => Some("authenticate.tdx.event_log_replay"),
+            "REJECT" => Some("parse.tdx.event_log"),
+            other => panic!("{other}"),
+        };
+        let actual = actual.as_deref().map(|code| code.strip_suffix("_register").unwrap_or(code));
+        assert_eq!(actual, wanted, "{}", case.display());
+    }
+}
+
+#[test]
+fn a_genuine_log_names_what_it_proves_and_only_with_its_own_quote() {
+    let Some(vectors) = vectors() else { return };
+    let replay = |case: &str, log: &str| {
+        let quote = TdxQuote::parse(&std::fs::read(vectors.join(case).join("quote.bin")).unwrap()).unwrap();
+        super::eventlog::authenticate(&std::fs::read(vectors.join(case).join(log)).unwrap(), &quote.body.info.rtmr)
+    };
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = replay("gcp_cos113_v4_ccel", "ccel.bin").unwrap();
+    assert_eq!(rtmr0["secure_boot"], ["disabled"]);
+    assert!(rtmr0["firmware"][0].starts_with("58bed422"));
+    assert!(rtmr1["boot_loader"][0].starts_with("5a10026c") && rtmr1["boot_loader"].len() == 2);
+    assert!(rtmr2["kernel"][0].starts_with("b1012372"));
+    assert!(rtmr2["command_line"][0].starts_with("/syslinux/vmlinuz.A init=/usr/lib/systemd/systemd"));
+    assert!(rtmr3.is_empty());
+    let [_, rtmr1, rtmr2, _] = replay("live2026_v4_ccel", "ccel.bin").unwrap();
+    assert!(rtmr1["boot_loader"][0].starts_with("ffbcfc53") && rtmr2["initrd"][0].starts_with("b88ab090"));
+    for (case, log) in [
+        ("live2026_v4_ccel", "ccel_other_boot_NEG.bin"),
+        ("gcp_cos113_v4_ccel", "ccel_dupe_separator_NEG.bin"),
+        ("ccapi_nonprod_v4", "ccel.bin"),
+    ] {
+        assert!(replay(case, log).is_err(), "{case} {log}");
+    }
+}
+
+#[test]
+fn a_log_of_one_mebibyte_replays_in_time() {
+    let Some(vectors) = vectors() else { return };
+    let original = std::fs::read(vectors.join("gcp_cos113_v4_ccel/ccel.bin")).unwrap();
+    // One event of the log, over and over.
+    let mut log = original[..12131].to_vec();
+    while log.len() + 85 <= 1 << 20 {
+        log.extend_from_slice(&original[12131..12216]);
+    }
+    let start = std::time::Instant::now();
+    let outcome = super::eventlog::authenticate(&log, &[evidence_formats::bytes::Sha384Digest([0; 48]); 4]);
+    eprintln!("{} bytes in {:?}", log.len(), start.elapsed());
+    assert_eq!(outcome.unwrap_err().code().as_str(), "authenticate.tdx.event_log_replay");
+}
