@@ -7,8 +7,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use evidence_formats::bytes::ReportData;
 use evidence_formats::snp::ProductLine;
 use softtee::amd::{AmdPki, SecureProcessor};
+use softtee::intel::{IntelPki, TdxPlatform};
 use softtee::pem;
-use softtee::tsm::{Guest, GuestState, ReportRequest, SimulatedGuest, StateSource, TsmMount};
+use softtee::tsm::{Guest, GuestState, Provider, ReportRequest, SimulatedGuest, StateSource, TsmMount};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +24,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write trust anchors and endorsements (VEK certificates, revocation lists).
+    /// Write trust anchors and endorsements (VEK certificates, revocation lists, TCB info, QE identity).
     Pki {
         /// Directory to write to: DIR/trust-anchors.pem and DIR/endorsements/.
         #[arg(long, value_name = "DIR")]
@@ -40,13 +41,22 @@ enum Command {
         /// Existing directory; becomes what /sys/kernel/config/tsm/report is elsewhere.
         #[arg(long, value_name = "DIR")]
         mount: PathBuf,
-        /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy Milan guest.
+        /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy SNP guest on Milan.
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
     },
+    /// Write the event log of a TDX guest's boot.
+    EventLog {
+        /// The guest's state, TOML or JSON (*.json); default: a healthy guest.
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
+        /// Where to; default: standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Make one report.
     Report {
-        /// The guest's state, TOML or JSON (*.json); default: a healthy Milan guest.
+        /// The guest's state, TOML or JSON (*.json); default: a healthy SNP guest on Milan.
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
         /// What the report carries: 128 hex digits.
@@ -78,12 +88,16 @@ fn main() -> Result<()> {
         Command::Pki { out, state, at } => write_pki(&out, state.as_deref(), at.as_deref()),
         Command::Tsm { mount, state } => serve(&mount, source(state)),
         Command::Report { state, report_data, format, out } => {
-            let bytes = report(source(state), &report_data, format)?;
-            match out {
-                Some(path) => write(&path, &bytes),
-                None => std::io::stdout().write_all(&bytes).context("expected to write to standard output"),
-            }
+            deliver(out, &report(source(state), &report_data, format)?)
         }
+        Command::EventLog { state, out } => deliver(out, &source(state).load()?.tdx.event_log().to_bytes()),
+    }
+}
+
+fn deliver(out: Option<PathBuf>, bytes: &[u8]) -> Result<()> {
+    match out {
+        Some(path) => write(&path, bytes),
+        None => std::io::stdout().write_all(bytes).context("expected to write to standard output"),
     }
 }
 
@@ -103,34 +117,54 @@ fn write_pki(out: &Path, state: Option<&Path>, at: Option<&str>) -> Result<()> {
     let endorsements = out.join("endorsements");
     std::fs::create_dir_all(&endorsements).with_context(|| format!("expected to make {}", endorsements.display()))?;
 
-    let anchors: String = ProductLine::ALL
-        .iter()
-        .flat_map(|product| AmdPki::new(*product).anchors())
-        .map(|der| pem::certificate(&der))
-        .collect();
+    let mut anchors: Vec<Vec<u8>> =
+        ProductLine::ALL.iter().flat_map(|product| AmdPki::new(*product).anchors()).collect();
+    anchors.push(IntelPki::new().root.der());
+    let anchors: String = anchors.iter().map(|der| pem::certificate(der)).collect();
     write(&out.join("trust-anchors.pem"), anchors.as_bytes())?;
 
-    let processors = match state {
-        Some(path) => vec![GuestState::from_file(path)?.snp.processor()],
-        None => ProductLine::ALL
-            .into_iter()
-            .flat_map(|product| [SecureProcessor::new(product), SecureProcessor::new(product).with_vlek()])
-            .collect(),
-    };
-    for processor in processors {
-        let product = processor.pki.product.name().to_lowercase();
-        let kind = format!("{:?}", processor.kind).to_lowercase();
-        write(&endorsements.join(format!("{product}-{kind}.der")), &processor.vek().der())?;
-        let crl = processor.pki.sign_crl(&processor.pki.crl(now));
-        write(&endorsements.join(format!("{product}-crl.der")), &crl)?;
+    let state = state.map(GuestState::from_file).transpose()?;
+    for (name, bytes) in endorsements_of(state.as_ref(), now) {
+        write(&endorsements.join(name), &bytes)?;
     }
     Ok(())
 }
 
+/// Endorsements of one guest, or of healthy guests of every kind.
+fn endorsements_of(state: Option<&GuestState>, now: OffsetDateTime) -> Vec<(String, Vec<u8>)> {
+    match state {
+        Some(GuestState { provider: Provider::SevGuest, snp, .. }) => snp_endorsements(&snp.processor(), now).into(),
+        Some(GuestState { provider: Provider::TdxGuest, tdx, .. }) => tdx_endorsements(&tdx.platform(), now),
+        None => {
+            let processors = ProductLine::ALL
+                .into_iter()
+                .flat_map(|product| [SecureProcessor::new(product), SecureProcessor::new(product).with_vlek()]);
+            let mut files: Vec<_> = processors.flat_map(|processor| snp_endorsements(&processor, now)).collect();
+            files.extend(tdx_endorsements(&TdxPlatform::new(), now));
+            files
+        }
+    }
+}
+
+fn snp_endorsements(processor: &SecureProcessor, now: OffsetDateTime) -> [(String, Vec<u8>); 2] {
+    let product = processor.pki.product.name().to_lowercase();
+    let kind = format!("{:?}", processor.kind).to_lowercase();
+    let crl = processor.pki.sign_crl(&processor.pki.crl(now));
+    [(format!("{product}-{kind}.der"), processor.vek().der()), (format!("{product}-crl.der"), crl)]
+}
+
+fn tdx_endorsements(platform: &TdxPlatform, now: OffsetDateTime) -> Vec<(String, Vec<u8>)> {
+    let files = platform.collateral(now).files();
+    files.into_iter().map(|(name, bytes)| (format!("tdx-{name}"), bytes)).collect()
+}
+
 fn report(source: StateSource, report_data: &ReportData, format: Format) -> Result<Vec<u8>> {
     let state = source.load()?;
-    let request =
-        ReportRequest { inblob: report_data.as_bytes().to_vec(), privilege_level: state.snp.vmpl, from_svsm: false };
+    let request = ReportRequest {
+        inblob: report_data.as_bytes().to_vec(),
+        privilege_level: state.privilege_floor(),
+        from_svsm: false,
+    };
     let mut guest = SimulatedGuest::new(source);
     let blobs = guest.report(&request).map_err(|errno| std::io::Error::from_raw_os_error(errno.code()))?;
     Ok(match format {

@@ -17,13 +17,13 @@ fn pki_writes_anchors_and_endorsements() {
     let out = directory.path().to_str().unwrap();
     assert!(softtee(&["pki", "--out", out, "--at", "2026-06-01T00:00:00Z"]).status.success());
     let anchors = std::fs::read(directory.path().join("trust-anchors.pem")).unwrap();
-    assert_eq!(openssl::x509::X509::stack_from_pem(&anchors).unwrap().len(), 9);
+    assert_eq!(openssl::x509::X509::stack_from_pem(&anchors).unwrap().len(), 10);
     let mut files: Vec<_> = std::fs::read_dir(directory.path().join("endorsements"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 9);
+    assert_eq!(files.len(), 15);
     assert_eq!(files[..3], ["genoa-crl.der", "genoa-vcek.der", "genoa-vlek.der"]);
 }
 

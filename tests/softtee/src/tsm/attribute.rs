@@ -8,6 +8,8 @@ pub enum Provider {
     /// AMD SEV-SNP.
     #[default]
     SevGuest,
+    /// Intel TDX.
+    TdxGuest,
 }
 
 impl Provider {
@@ -16,6 +18,7 @@ impl Provider {
     pub const fn name(self) -> &'static str {
         match self {
             Self::SevGuest => "sev_guest",
+            Self::TdxGuest => "tdx_guest",
         }
     }
 }
@@ -131,6 +134,17 @@ impl Attribute {
                 Self::ServiceProvider | Self::ServiceGuid | Self::ServiceManifestVersion | Self::Manifestblob,
                 Provider::SevGuest,
             ) => privilege_floor > 0,
+            // `tdx_report_attr_visible`: a TD has neither levels nor services, and its host gives no certificates.
+            (
+                Self::Privlevel
+                | Self::PrivlevelFloor
+                | Self::Auxblob
+                | Self::ServiceProvider
+                | Self::ServiceGuid
+                | Self::ServiceManifestVersion
+                | Self::Manifestblob,
+                Provider::TdxGuest,
+            ) => false,
         }
     }
 }

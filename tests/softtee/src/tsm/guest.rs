@@ -40,6 +40,7 @@ impl Blobs {
         let mut bundle = Bundle::new();
         let media_type = match provider {
             Provider::SevGuest => MediaType::SnpReport,
+            Provider::TdxGuest => MediaType::TdxQuote,
         };
         bundle.insert(ItemName::Cpu, BundleItem { media_type, bytes: self.outblob.clone() })?;
         if !self.auxblob.is_empty() {
@@ -109,7 +110,7 @@ impl Guest for SimulatedGuest {
     }
 
     fn privilege_floor(&mut self) -> u32 {
-        self.state().map_or(0, |state| state.snp.vmpl)
+        self.state().map_or(0, GuestState::privilege_floor)
     }
 
     fn is_busy(&mut self) -> bool {
@@ -128,6 +129,7 @@ impl Guest for SimulatedGuest {
         }
         let mut blobs = match state.provider {
             Provider::SevGuest => sev_report(&state, request)?,
+            Provider::TdxGuest => tdx_quote(&state, request)?,
         };
         faults.damage(&mut blobs.outblob);
         if earlier < faults.interrupted_reports {
@@ -159,4 +161,14 @@ fn sev_report(state: &GuestState, request: &ReportRequest) -> Result<Blobs, Errn
     report.vmpl = vmpl;
     let auxblob = snp.certificates.to_bytes(processor.certificates());
     Ok(Blobs { outblob: processor.report(&report), auxblob, manifestblob, foreign_writes: 0 })
+}
+
+/// `tdx_report_new` of the driver, and the host's quoting service below it.
+fn tdx_quote(state: &GuestState, request: &ReportRequest) -> Result<Blobs, Errno> {
+    let report_data: [u8; 64] = request.inblob.as_slice().try_into().map_err(|_other_length| Errno::EINVAL)?;
+    let platform = state.tdx.platform();
+    let mut td = state.tdx.td(&platform);
+    td.report_data.0 = report_data;
+    let outblob = state.tdx.quote(&platform, &td).to_bytes(&platform);
+    Ok(Blobs { outblob, ..Blobs::default() })
 }

@@ -259,6 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn a_td_gives_a_quote_and_has_no_other_attributes() {
+        let state = toml::from_str("provider = \"tdx_guest\"\n[tdx]\nattributes = 0x10000001\npadding = 3").unwrap();
+        let mut guest = guest(state);
+        let mut item = ReportItem::new(&mut guest).unwrap();
+        let names: Vec<_> = item.attributes().map(Attribute::name).collect();
+        assert_eq!(names, ["generation", "provider", "inblob", "outblob"]);
+        item.store(Attribute::Inblob, &[9; 63], &mut guest).unwrap();
+        assert_eq!(item.show(Attribute::Outblob, &mut guest), Err(Errno::EINVAL));
+        item.store(Attribute::Inblob, &[9; 64], &mut guest).unwrap();
+        let quote = item.show(Attribute::Outblob, &mut guest).unwrap();
+        let quote = evidence_formats::tdx::TdxQuote::parse(&quote).unwrap();
+        assert_eq!((quote.body.report_data.0, quote.body.info.attributes.0), ([9; 64], 0x1000_0001));
+        assert_eq!(quote.trailing, evidence_formats::tdx::Trailing::Padding { length: 3 });
+    }
+
+    #[test]
     fn another_writer_moves_the_generation_once() {
         let faults = Faults { interrupted_reports: 1, ..Faults::default() };
         let mut guest = guest(GuestState { faults, ..GuestState::default() });

@@ -13,9 +13,11 @@ mod guest;
 mod item;
 mod mount;
 mod state;
+mod tdx_state;
 
 pub use attribute::{Attribute, Provider};
 pub use guest::{Blobs, Guest, ReportRequest, SimulatedGuest};
 pub use item::ReportItem;
 pub use mount::TsmMount;
 pub use state::{CertificateTable, Failure, Faults, GuestState, HexBytes, SnpState, StateError, StateSource};
+pub use tdx_state::{TdReportVersion, TdxState};

@@ -7,7 +7,7 @@ use fuser::Errno;
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
-use super::Provider;
+use super::{Provider, TdxState};
 use crate::amd::{AmdPki, CertTableSpec, ReportSpec, SecureProcessor, VekKind};
 
 /// Where the state comes from.
@@ -61,11 +61,22 @@ pub struct GuestState {
     pub provider: Provider,
     /// The guest as SEV-SNP sees it.
     pub snp: SnpState,
+    /// The guest as TDX sees it.
+    pub tdx: TdxState,
     /// What goes wrong.
     pub faults: Faults,
 }
 
 impl GuestState {
+    /// The most privileged level that the guest may ask for.
+    #[must_use]
+    pub const fn privilege_floor(&self) -> u32 {
+        match self.provider {
+            Provider::SevGuest => self.snp.vmpl,
+            Provider::TdxGuest => 0,
+        }
+    }
+
     /// Reads a state file.
     ///
     /// # Errors
@@ -234,9 +245,7 @@ impl SnpState {
             processor.pki = AmdPki::rogue(self.product);
         }
         processor.kind = self.signing_key;
-        let a_month_ago = || OffsetDateTime::now_utc().saturating_sub(time::Duration::days(30));
-        // A whole day, so that the certificate is the same all day.
-        processor.issued_at = self.issued_at.unwrap_or_else(|| a_month_ago().replace_time(time::Time::MIDNIGHT));
+        processor.issued_at = self.issued_at.unwrap_or_else(a_month_ago);
         set(&mut processor.tcb, self.tcb.map(|tcb| self.complete(tcb)));
         set(&mut processor.csp_id, self.csp_id.clone());
         set(&mut processor.hardware_id, self.hardware_id.clone().map(|HexBytes(bytes)| bytes));
@@ -281,7 +290,12 @@ impl SnpState {
     }
 }
 
-fn set<T>(place: &mut T, value: Option<T>) {
+/// The start of the day thirty days ago, so that a certificate is the same all day.
+pub(super) fn a_month_ago() -> OffsetDateTime {
+    OffsetDateTime::now_utc().saturating_sub(time::Duration::days(30)).replace_time(time::Time::MIDNIGHT)
+}
+
+pub(super) fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
