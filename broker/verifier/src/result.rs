@@ -477,12 +477,46 @@ mod tests {
         assert_eq!(token(&appraisal, ResultProfile::EarDraft04, &[])["exp"], 1_800_000_060);
     }
 
+    /// The oracle compares `exp` with the clock of this machine, so it gets a token that ends in 2100.
+    fn long_lived(mut token: Value) -> Value {
+        token["exp"] = json!(4_102_444_800_u64);
+        token
+    }
+
+    /// Our signature, our header and our claims through two other readers: the oracle, and our own verifier.
+    #[test]
+    fn a_signed_result_is_read_by_the_oracle_unless_it_names_an_audience() {
+        use keys::{
+            random::SystemRandom,
+            sign::{Jwks, SignatureAlgorithm, Signer, SigningKey, TokenType, sign_jwt},
+            token::{Audience, Expected, verify},
+        };
+        let key = SigningKey::generate(SignatureAlgorithm::Es256, &mut SystemRandom::new()).unwrap();
+        let jwk = serde_json::to_vec(key.verifying_key()).unwrap();
+        let jwks = Jwks::new([key.verifying_key().clone()]);
+        for (audience, readable) in [(vec![], true), (vec!["vault".to_owned()], false)] {
+            let claims = long_lived(token(&appraisal(claims()), ResultProfile::EarDraft04, &audience));
+            let signed = sign_jwt(&key, TokenType::EatJwt, &claims).unwrap();
+            assert_eq!(ear::Ear::from_jwt_jwk(&signed, ear::Algorithm::ES256, &jwk).is_ok(), readable);
+            let audience =
+                audience.first().map_or(Audience::Unchecked { reason: "none" }, |name| Audience::Exactly(name));
+            let expected = Expected {
+                algorithms: &[SignatureAlgorithm::Es256],
+                issuer: "https://broker.example",
+                audience,
+                now: now().as_unix(),
+                leeway: 0,
+            };
+            assert_eq!(verify::<Value>(&signed, &jwks, &expected).unwrap(), claims);
+        }
+    }
+
     /// The reference implementation of draft-04 reads our claims set. It cannot carry `aud` (its JWT reader refuses any
     /// token that has one), and it drops the claims that the draft leaves to extensions: `iss`, `nbf`, `jti` and `cnf`.
     #[test]
     fn the_oracle_reads_draft_04() {
         for claims in [claims(), vtpm_claims()] {
-            let ours = token(&appraisal(claims), ResultProfile::EarDraft04, &[]);
+            let ours = long_lived(token(&appraisal(claims), ResultProfile::EarDraft04, &[]));
             let text = serde_json::to_string(&ours).unwrap();
             let read: ear::Ear = serde_json::from_str(&text).unwrap();
             read.validate().unwrap();

@@ -6,6 +6,8 @@
 mod appraisal;
 #[cfg(test)]
 mod checks;
+#[cfg(test)]
+mod documented;
 mod error;
 mod outputs;
 mod program;
