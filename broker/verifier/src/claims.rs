@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use evidence_formats::bytes::{LaunchDigest, ReportData};
+use evidence_formats::bytes::LaunchDigest;
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Timestamp, snp::SnpClaims, tdx::TdxClaims};
 
 /// What authenticated evidence says, in one schema for every platform; the platform's own fields stand in `raw`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -152,8 +152,8 @@ pub struct Unchecked {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RawClaims {
-    /// Placeholder until the first platform stands.
-    None(ReportData),
+    /// An SNP report.
+    Snp(Box<SnpClaims>),
     /// Intel TDX.
-    Tdx(Box<crate::tdx::TdxClaims>),
+    Tdx(Box<TdxClaims>),
 }

@@ -3,12 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use evidence_formats::bytes::{LaunchDigest, ReportData};
+use evidence_formats::{
+    bytes::{LaunchDigest, ReportData, Sha256Digest, Sha384Digest},
+    snp::{
+        ChipId, FamilyId, FirmwareVersion, GuestPolicy, HostData, ImageId, PlatformInfo, ProductLine, ReportId,
+        TcbComponents, Vmpl,
+    },
+};
 
 use crate::{
     Authentic, Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, TcbClaims, Timestamp, Unchecked,
     baseline::Baseline,
     reference::{Measurement, ReferenceSet, ReferenceValues, SetKind},
+    snp::{KeyInfoClaims, SnpClaims, TcbSet, VekClaims, VekKind},
 };
 
 /// The launch digest of the fixtures.
@@ -40,7 +47,46 @@ pub(crate) fn claims() -> Claims {
         host_data: Some("00".repeat(32)),
         report_data: "22".repeat(64),
         unchecked: Vec::new(),
-        raw: RawClaims::None(ReportData([0; 64])),
+        raw: RawClaims::Snp(Box::new(snp_claims())),
+    }
+}
+
+/// What its report says in full.
+pub(crate) fn snp_claims() -> SnpClaims {
+    let tcb = TcbComponents { fmc: None, bootloader: 10, tee: 0, snp: 27, microcode: 88 };
+    let firmware = FirmwareVersion { major: 1, minor: 55, build: 61 };
+    SnpClaims {
+        version: 5,
+        product: ProductLine::Genoa,
+        guest_svn: 0,
+        policy: GuestPolicy::from_bits(0x3_0000).unwrap().into(),
+        family_id: FamilyId([0; 16]),
+        image_id: ImageId([0; 16]),
+        vmpl: Vmpl::Guest(0),
+        platform_info: PlatformInfo(0x25).into(),
+        key_info: KeyInfoClaims { signing_key: VekKind::Vcek, author_key_en: false, mask_chip_key: false },
+        report_data: ReportData([0x22; 64]),
+        measurement: LAUNCH,
+        host_data: HostData([0; 32]),
+        id_key_digest: Sha384Digest([0; 48]),
+        author_key_digest: Sha384Digest([0; 48]),
+        report_id: ReportId([0x55; 32]),
+        report_id_ma: ReportId([0xff; 32]),
+        tcb: TcbSet { current: tcb, reported: tcb, committed: tcb, launch: tcb },
+        cpuid: Some((0x19, 0x11, 1)),
+        chip_id: ChipId([0x11; 64]),
+        chip_id_masked: false,
+        current_version: firmware,
+        committed_version: firmware,
+        launch_mit_vector: Some(0xb),
+        current_mit_vector: Some(0xb),
+        vek: VekClaims {
+            kind: VekKind::Vcek,
+            product_name: "Genoa".to_owned(),
+            csp_id: None,
+            sha256: Sha256Digest([0x66; 32]),
+        },
+        crl: None,
     }
 }
 

@@ -5,12 +5,15 @@
 //! evidence → [`Authentic`] → `Appraisal` → `Affirmed`.
 #![forbid(unsafe_code)]
 
+mod anchors;
 pub mod appraisal;
 pub mod ar4si;
 mod authentic;
+mod authenticate;
 pub mod baseline;
 mod chains;
 mod claims;
+mod endorsements;
 pub mod explain;
 #[cfg(test)]
 mod fixtures;
@@ -19,16 +22,20 @@ mod recommendation;
 pub mod reference;
 pub mod result;
 mod revocation;
+pub mod snp;
 pub mod tdx;
 mod timestamp;
 pub mod x509;
 
+pub use anchors::{AnchorError, AnchorOrigin, TrustAnchors};
 pub use appraisal::{Affirmed, Appraisal, Criteria, Policing, Reason, Refusal, Stage, Warnings, appraise};
 pub use authentic::Authentic;
+pub use authenticate::{AuthenticateError, CrlFloors, Expected, Terms, authenticate};
 pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};
 pub use claims::{
     Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, Signer, TcbClaims, TcbStatus, Unchecked,
 };
+pub use endorsements::{EndorsementError, EndorsementKind, Endorsements};
 pub use explain::Explanation;
 pub use recommendation::recommendation;
 pub use result::{AttestationResult, ResultProfile, ResultTerms};

@@ -14,8 +14,8 @@ mod tcb;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use authenticate::{TdxInput, authenticate};
 pub use authenticate::TdxError;
+pub(crate) use authenticate::{TdxInput, authenticate};
 pub use baseline::{AcceptedTcb, AttributeRule, TdxBaseline};
 pub use certs::{PckCa, PckCertificate, PckError, PlatformConfiguration, SgxType};
 pub use claims::{TdxClaims, TdxCollateralClaims, TdxPckClaims, TdxQeClaims, TdxTcbClaims};

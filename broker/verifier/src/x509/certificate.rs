@@ -23,7 +23,7 @@ pub struct Certificate {
     digest: Sha256Digest,
     tbs: Span,
     serial: Span,
-    algorithm: Option<SignatureAlgorithm>,
+    algorithm: Result<SignatureAlgorithm, SignatureError>,
     signature: Span,
     issuer: Name,
     subject: Name,
@@ -134,9 +134,6 @@ pub enum CertificateError {
     /// Not version 3.
     #[error("expected an X.509 version 3 certificate")]
     Version,
-    /// The signature algorithm inside the signed part differs from the one outside.
-    #[error("expected the same signature algorithm inside and outside of the signed part")]
-    AlgorithmMismatch,
     /// The public key is of no known type or out of bounds.
     #[error("expected a public key of a known type")]
     PublicKey(#[from] PublicKeyError),
@@ -155,7 +152,6 @@ impl Coded for CertificateError {
             Self::Der(_) => "parse.x509.der",
             Self::TrailingBytes { .. } => "parse.x509.trailing_bytes",
             Self::Version => "parse.x509.version",
-            Self::AlgorithmMismatch => "parse.x509.algorithm_mismatch",
             Self::PublicKey(_) => "parse.x509.public_key",
             Self::DuplicateExtension { .. } => "parse.x509.duplicate_extension",
         })
@@ -168,7 +164,8 @@ impl Certificate {
 
     /// Parses one DER certificate; nothing may follow it.
     ///
-    /// A signature algorithm outside of the list is not an error here: it is one where a signature is checked.
+    /// A signature algorithm outside of the list, or another one inside of the signed part than outside, is not an error
+    /// here: it is one where the signature is checked.
     ///
     /// # Errors
     /// [`CertificateError`] says what was expected, with the offset.
@@ -194,9 +191,7 @@ impl Certificate {
         let mut fields = tbs.reader();
         read_version(&mut fields)?;
         let serial = fields.integer("a serial number")?;
-        if fields.sequence("a signature AlgorithmIdentifier")?.raw != algorithm.raw {
-            return Err(CertificateError::AlgorithmMismatch);
-        }
+        let inner_algorithm = fields.sequence("a signature AlgorithmIdentifier")?;
         let issuer = name::read(&mut fields)?;
         let validity = read_validity(&mut fields)?;
         let subject = name::read(&mut fields)?;
@@ -214,7 +209,7 @@ impl Certificate {
             digest: sha256(der),
             tbs: tbs.span(),
             serial: serial.contents_span(),
-            algorithm: SignatureAlgorithm::recognise(algorithm.raw),
+            algorithm: SignatureAlgorithm::agreed(inner_algorithm.raw, algorithm.raw),
             signature: signature_bytes,
             issuer,
             subject,
@@ -254,9 +249,11 @@ impl Certificate {
         self.slice(&self.signature)
     }
 
-    /// The signature algorithm, when it is on the list.
-    #[must_use]
-    pub const fn signature_algorithm(&self) -> Option<SignatureAlgorithm> {
+    /// The signature algorithm.
+    ///
+    /// # Errors
+    /// When it is not on the list, or differs inside and outside of the signed part.
+    pub const fn signature_algorithm(&self) -> Result<SignatureAlgorithm, SignatureError> {
         self.algorithm
     }
 
@@ -349,8 +346,7 @@ impl Certificate {
     /// # Errors
     /// [`SignatureError`] says why the signature does not stand.
     pub fn verify_signed_by(&self, issuer: &PublicKey) -> Result<(), SignatureError> {
-        let algorithm = self.algorithm.ok_or(SignatureError::UnknownAlgorithm)?;
-        verify_signature(issuer, algorithm, self.tbs(), self.signature())
+        verify_signature(issuer, self.algorithm?, self.tbs(), self.signature())
     }
 
     fn slice(&self, span: &Span) -> &[u8] {

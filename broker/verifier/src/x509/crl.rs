@@ -25,7 +25,7 @@ pub struct Crl {
     der: Vec<u8>,
     digest: Sha256Digest,
     tbs: Span,
-    algorithm: Option<SignatureAlgorithm>,
+    algorithm: Result<SignatureAlgorithm, SignatureError>,
     signature: Span,
     issuer: Name,
     this_update: Timestamp,
@@ -121,9 +121,6 @@ pub enum CrlError {
     /// Not version 2.
     #[error("expected a version 2 CRL")]
     Version,
-    /// The signature algorithm inside the signed part differs from the one outside.
-    #[error("expected the same signature algorithm inside and outside of the signed part")]
-    AlgorithmMismatch,
     /// The same extension twice.
     #[error("expected extension {oid} once")]
     DuplicateExtension {
@@ -148,7 +145,6 @@ impl Coded for CrlError {
             Self::Der(_) => "parse.crl.der",
             Self::TrailingBytes { .. } => "parse.crl.trailing_bytes",
             Self::Version => "parse.crl.version",
-            Self::AlgorithmMismatch => "parse.crl.algorithm_mismatch",
             Self::DuplicateExtension { .. } => "parse.crl.duplicate_extension",
             Self::UnknownExtension { .. } => "parse.crl.unknown_extension",
             Self::NumberMissing => "parse.crl.number_missing",
@@ -188,9 +184,7 @@ impl Crl {
         if fields.optional(tag::INTEGER)?.map(|version| version.contents) != Some(&[1]) {
             return Err(CrlError::Version);
         }
-        if fields.sequence("a signature AlgorithmIdentifier")?.raw != algorithm.raw {
-            return Err(CrlError::AlgorithmMismatch);
-        }
+        let inner_algorithm = fields.sequence("a signature AlgorithmIdentifier")?;
         let issuer = name::read(&mut fields)?;
         let this_update = fields.time()?;
         let next_update = fields.time()?;
@@ -204,7 +198,7 @@ impl Crl {
         Ok(Self {
             digest: sha256(der),
             tbs: tbs.span(),
-            algorithm: SignatureAlgorithm::recognise(algorithm.raw),
+            algorithm: SignatureAlgorithm::agreed(inner_algorithm.raw, algorithm.raw),
             signature: signature_bytes,
             issuer,
             this_update,
@@ -282,9 +276,8 @@ impl Crl {
     /// # Errors
     /// [`SignatureError`] says why the signature does not stand.
     pub fn verify_signed_by(&self, issuer: &PublicKey) -> Result<(), SignatureError> {
-        let algorithm = self.algorithm.ok_or(SignatureError::UnknownAlgorithm)?;
         let slice = |span: &Span| self.der.get(span.clone()).unwrap_or_default();
-        verify_signature(issuer, algorithm, slice(&self.tbs), slice(&self.signature))
+        verify_signature(issuer, self.algorithm?, slice(&self.tbs), slice(&self.signature))
     }
 }
 

@@ -36,7 +36,7 @@ mod tests {
         assert_eq!(ask.subject().common_name(), Some("SEV-Milan"));
         assert_eq!(ask.subject().only(&Oid::ORGANIZATION), Some("Advanced Micro Devices"));
         assert_eq!(ask.serial(), [1, 0, 1]);
-        assert_eq!(ask.signature_algorithm(), Some(SignatureAlgorithm::RsaPssSha384));
+        assert_eq!(ask.signature_algorithm(), Ok(SignatureAlgorithm::RsaPssSha384));
         assert_eq!(ask.basic_constraints(), Some(BasicConstraints { ca: true, path_length: Some(0) }));
         assert!(ask.may_sign_certificates() && ark.is_self_issued() && ask.names_issuer(&ark));
         assert_eq!(ask.validity().not_before.to_string(), "2020-10-22T18:24:20Z");

@@ -65,6 +65,14 @@ impl SignatureAlgorithm {
         ];
         known.into_iter().find(|(bytes, _)| *bytes == der).map(|(_, algorithm)| algorithm)
     }
+
+    /// The algorithm that a document names twice: inside of its signed part and outside (RFC 5280 section 4.1.1.2).
+    pub(super) fn agreed(inside: &[u8], outside: &[u8]) -> Result<Self, SignatureError> {
+        if inside != outside {
+            return Err(SignatureError::AlgorithmMismatch);
+        }
+        Self::recognise(outside).ok_or(SignatureError::UnknownAlgorithm)
+    }
 }
 
 /// A public key of a type that vendors use.
@@ -176,6 +184,9 @@ pub enum SignatureError {
     /// The algorithm is not on the list.
     #[error("expected a known signature algorithm")]
     UnknownAlgorithm,
+    /// The algorithm inside of the signed part differs from the one outside.
+    #[error("expected the same signature algorithm inside and outside of the signed part")]
+    AlgorithmMismatch,
     /// The issuer's key is of another type than the algorithm needs.
     #[error("expected an issuer key for {algorithm:?}")]
     KeyMismatch {

@@ -1,0 +1,130 @@
+//! Authentication: from evidence to claims that are proven.
+
+use std::collections::BTreeMap;
+
+use evidence_formats::{
+    binding::BindingDigest,
+    bytes::ReportData,
+    code::{Code, Coded},
+    evidence::Evidence,
+};
+use thiserror::Error;
+
+use crate::{
+    Authentic, ChainMemory, Claims, Endorsements, Revocation, Timestamp, TrustAnchors,
+    snp::{self, SnpError},
+    x509::CrlNumber,
+};
+
+/// Under which terms evidence is authenticated. There is no other knob.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// What is trusted without proof.
+    pub anchors: &'a TrustAnchors,
+    /// Whether revocation data must be present.
+    pub revocation: Revocation,
+    /// What the guest must have committed to.
+    pub expected: Expected,
+    /// The time of the verification.
+    pub now: Timestamp,
+    /// Chains that were verified before.
+    pub memory: &'a dyn ChainMemory,
+    /// Lowest CRL number that is accepted of each issuer.
+    pub crl_floors: &'a CrlFloors,
+}
+
+impl std::fmt::Debug for Terms<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms")
+            .field("revocation", &self.revocation)
+            .field("expected", &self.expected)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the guest must have committed to in its evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Exactly these 64 bytes.
+    ReportData(ReportData),
+    /// This digest, placed as the platform prescribes.
+    Binding(BindingDigest),
+    /// Anything: listed in `unchecked` as `report_data`.
+    Unchecked {
+        /// Why, for people.
+        reason: &'static str,
+    },
+}
+
+/// Lowest CRL number accepted of each issuer, so that a list that was once seen cannot be replaced by an older one. The
+/// caller persists it, and raises it with the number that the claims name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CrlFloors {
+    floors: BTreeMap<String, CrlNumber>,
+}
+
+impl CrlFloors {
+    /// No floors: every number is accepted.
+    pub const NONE: &'static Self = &Self { floors: BTreeMap::new() };
+
+    /// Raises the floor of `issuer` (the issuer's name as the claims show it) to `number`; never lowers it.
+    pub fn raise(&mut self, issuer: &str, number: CrlNumber) {
+        let floor = self.floors.entry(issuer.to_owned()).or_insert(number);
+        *floor = number.max(*floor);
+    }
+
+    /// The floor of `issuer`.
+    #[must_use]
+    pub fn of(&self, issuer: &str) -> Option<CrlNumber> {
+        self.floors.get(issuer).copied()
+    }
+}
+
+/// Why evidence is not authentic, or why that cannot be decided.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AuthenticateError {
+    /// Refused or undecided by the rules for SEV-SNP.
+    #[error(transparent)]
+    Snp(#[from] SnpError),
+    /// No rules for this kind of evidence: nothing about it can be proven.
+    #[error("expected evidence of a platform that has rules")]
+    NoRules,
+}
+
+impl AuthenticateError {
+    /// Whether nothing is wrong with the evidence, but an endorsement is missing to decide: get it and try again.
+    #[must_use]
+    pub fn is_missing_endorsement(&self) -> bool {
+        match self {
+            Self::Snp(error) => error.is_missing_endorsement(),
+            Self::NoRules => false,
+        }
+    }
+}
+
+impl Coded for AuthenticateError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Snp(error) => error.code(),
+            Self::NoRules => Code::new("authenticate.platform.no_rules"),
+        }
+    }
+}
+
+/// Authenticates evidence: signatures, certificate chain, validity, revocation, TCB agreement and binding.
+///
+/// # Errors
+/// [`AuthenticateError`] with the cause. [`AuthenticateError::is_missing_endorsement`] tells "cannot decide" from
+/// "refused"; it is only returned when everything that could be checked has passed.
+pub fn authenticate(
+    evidence: &Evidence,
+    endorsements: &Endorsements,
+    terms: &Terms<'_>,
+) -> Result<Authentic<Claims>, AuthenticateError> {
+    match evidence {
+        Evidence::Snp(evidence) => Ok(snp::authenticate(evidence, endorsements, terms)?),
+        Evidence::Tpm(_) | Evidence::AzureSnp(_) | Evidence::AzureTdx(_) => Err(AuthenticateError::NoRules),
+    }
+}

@@ -1,0 +1,232 @@
+//! Endorsements: what vendors publish about their hardware, as documents of any order and format.
+//!
+//! A document's kind is found from its content. Parsing proves nothing: authentication picks what it needs and checks it.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use evidence_formats::{
+    bytes::Sha256Digest,
+    code::{Code, Coded},
+};
+use thiserror::Error;
+
+use crate::x509::{Certificate, CertificateError, Crl, CrlError, PemError, looks_like_pem, parse_pem};
+
+/// Parsed endorsement documents.
+#[derive(Debug, Clone, Default)]
+pub struct Endorsements {
+    certificates: Vec<Arc<Certificate>>,
+    crls: Vec<Arc<Crl>>,
+    malformed: Vec<EndorsementError>,
+    bytes: usize,
+    authorities: Sha256Digest0,
+}
+
+/// A running digest; all zero in the beginning.
+#[derive(Debug, Clone, Copy)]
+struct Sha256Digest0(Sha256Digest);
+
+impl Default for Sha256Digest0 {
+    fn default() -> Self {
+        Self(Sha256Digest([0; 32]))
+    }
+}
+
+/// What a document turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndorsementKind {
+    /// An X.509 certificate.
+    Certificate,
+    /// A certificate revocation list.
+    Crl,
+}
+
+/// Why a document is no endorsement.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EndorsementError {
+    /// Not a kind of document that endorses anything.
+    #[error("expected a certificate or a CRL, in DER or PEM")]
+    Unknown,
+    /// More documents or bytes than any set of endorsements has.
+    #[error("expected at most {} documents of {} bytes together", Endorsements::MAX_COUNT, Endorsements::MAX_BYTES)]
+    TooMuch,
+    /// Malformed PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A malformed certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A malformed CRL.
+    #[error(transparent)]
+    Crl(#[from] CrlError),
+}
+
+impl Coded for EndorsementError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unknown => Code::new("parse.endorsement.unknown"),
+            Self::TooMuch => Code::new("parse.endorsement.too_much"),
+            Self::Pem(_) => Code::new("parse.endorsement.pem"),
+            Self::Certificate(error) => error.code(),
+            Self::Crl(error) => error.code(),
+        }
+    }
+}
+
+impl Endorsements {
+    /// Most documents of one set.
+    pub const MAX_COUNT: usize = 512;
+    /// Most bytes of one set.
+    pub const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+    /// An empty set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one file: DER, or PEM with one or more documents. Says what it was.
+    ///
+    /// # Errors
+    /// [`EndorsementError`] when it is none. A malformed certificate or CRL is remembered, so that a refusal for want of
+    /// a document can name the one that was given but unreadable.
+    pub fn add(&mut self, file: &[u8]) -> Result<Vec<EndorsementKind>, EndorsementError> {
+        let outcome = self.add_file(file);
+        if let Err(error) = &outcome
+            && !matches!(error, EndorsementError::Unknown | EndorsementError::TooMuch)
+            && self.malformed.len() < Self::MAX_COUNT
+        {
+            self.malformed.push(error.clone());
+        }
+        outcome
+    }
+
+    fn add_file(&mut self, file: &[u8]) -> Result<Vec<EndorsementKind>, EndorsementError> {
+        self.bytes = self.bytes.saturating_add(file.len());
+        if self.bytes > Self::MAX_BYTES {
+            return Err(EndorsementError::TooMuch);
+        }
+        if !looks_like_pem(file) {
+            let kind = shape(file).ok_or(EndorsementError::Unknown)?;
+            return self.add_document(kind, file).map(|()| vec![kind]);
+        }
+        let mut kinds = Vec::new();
+        for block in parse_pem(file)? {
+            let kind = match block.label.as_str() {
+                "CERTIFICATE" => EndorsementKind::Certificate,
+                "X509 CRL" => EndorsementKind::Crl,
+                _ => return Err(EndorsementError::Unknown),
+            };
+            self.add_document(kind, &block.contents)?;
+            kinds.push(kind);
+        }
+        Ok(kinds)
+    }
+
+    fn add_document(&mut self, kind: EndorsementKind, der: &[u8]) -> Result<(), EndorsementError> {
+        if self.certificates.len().saturating_add(self.crls.len()) >= Self::MAX_COUNT {
+            return Err(EndorsementError::TooMuch);
+        }
+        match kind {
+            EndorsementKind::Certificate => {
+                let certificate = Certificate::parse_der(der)?;
+                if self.certificates.iter().all(|known| known.digest() != certificate.digest()) {
+                    if certificate.may_sign_certificates() {
+                        self.note_authority(certificate.digest());
+                    }
+                    self.certificates.push(Arc::new(certificate));
+                }
+            }
+            EndorsementKind::Crl => {
+                let crl = Crl::parse_der(der)?;
+                if self.crls.iter().all(|known| known.digest() != crl.digest()) {
+                    self.note_authority(crl.digest());
+                    self.crls.push(Arc::new(crl));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_authority(&mut self, document: &Sha256Digest) {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(self.authorities.0.as_bytes());
+        context.update(document.as_bytes());
+        self.authorities.0.0.copy_from_slice(context.finish().as_ref());
+    }
+
+    /// Every certificate.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.certificates.iter()
+    }
+
+    /// Every CRL.
+    pub fn crls(&self) -> impl Iterator<Item = &Arc<Crl>> {
+        self.crls.iter()
+    }
+
+    /// The first certificate that was given but unreadable.
+    pub(crate) fn malformed_certificate(&self) -> Option<&EndorsementError> {
+        self.malformed.iter().find(|error| !matches!(error, EndorsementError::Crl(_)))
+    }
+
+    /// The first CRL that was given but unreadable.
+    pub(crate) fn malformed_crl(&self) -> Option<&EndorsementError> {
+        self.malformed.iter().find(|error| matches!(error, EndorsementError::Crl(_)))
+    }
+
+    /// SHA-256 that stands for every CA certificate and CRL, in the order they were added: what a chain verification
+    /// may read besides the leaf.
+    pub(crate) const fn authorities_digest(&self) -> &Sha256Digest {
+        &self.authorities.0
+    }
+}
+
+/// Tells certificate and CRL apart by the first element of the signed part, without requiring the rest to be well-formed:
+/// a truncated certificate is still a certificate. RFC 5280: a version 3 certificate starts with `[0]`, a version 2 CRL
+/// with an INTEGER.
+fn shape(der: &[u8]) -> Option<EndorsementKind> {
+    let inner = enter_sequence(enter_sequence(der)?)?;
+    match inner.first()? {
+        0xa0 => Some(EndorsementKind::Certificate),
+        0x02 => Some(EndorsementKind::Crl),
+        _ => None,
+    }
+}
+
+fn enter_sequence(der: &[u8]) -> Option<&[u8]> {
+    match der {
+        [0x30, length, rest @ ..] if *length < 0x80 => Some(rest),
+        [0x30, 0x81, _, rest @ ..] | [0x30, 0x82, _, _, rest @ ..] | [0x30, 0x83, _, _, _, rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    const ASK: &[u8] = include_bytes!("snp/roots/milan_ask.der");
+
+    #[test]
+    fn the_kind_is_found_from_the_content() {
+        let mut endorsements = Endorsements::new();
+        assert_eq!(endorsements.add(ASK), Ok(vec![EndorsementKind::Certificate]));
+        assert_eq!(endorsements.add(ASK), Ok(vec![EndorsementKind::Certificate]));
+        assert_eq!(endorsements.certificates().count(), 1);
+        assert_eq!(endorsements.add(b"notes"), Err(EndorsementError::Unknown));
+        assert_eq!(endorsements.add(b""), Err(EndorsementError::Unknown));
+        assert_eq!(endorsements.malformed_certificate(), None);
+    }
+
+    #[test]
+    fn an_unreadable_certificate_is_remembered() {
+        let mut endorsements = Endorsements::new();
+        let error = endorsements.add(&ASK[..ASK.len() - 1]).unwrap_err();
+        assert_eq!(error.code().as_str(), "parse.x509.der");
+        assert_eq!(endorsements.malformed_certificate(), Some(&error));
+    }
+}

@@ -1,0 +1,205 @@
+//! Authentication of a report: whose key signed it, and does everything agree?
+
+use std::sync::Arc;
+
+use evidence_formats::{
+    evidence::SnpEvidence,
+    snp::{ReportFields, SnpReport, TcbVersion},
+};
+
+use super::{
+    SnpError,
+    certs::{self, VekKind, VekOwner},
+    chain::{Claimed, Material, VekProof},
+    claims::SnpClaims,
+    revocation::Standing,
+    tcb,
+};
+use crate::{
+    Authentic, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain, x509::Certificate,
+};
+
+/// VEK candidates whose chain is verified at most, best fit first.
+const MAX_CANDIDATES: usize = 8;
+
+/// Authenticates an SNP report against endorsements; the host's certificate table only adds candidates.
+pub(crate) fn authenticate(
+    evidence: &SnpEvidence,
+    endorsements: &Endorsements,
+    terms: &Terms<'_>,
+) -> Result<Authentic<Claims>, SnpError> {
+    let report = &evidence.report;
+    let claimed = claimed(report.fields())?;
+    let hints = hints(evidence);
+    let material = Material { anchors: terms.anchors, endorsements, hints: &hints };
+    let claims = match rank(material.vek_candidates(), claimed.kind, report.fields()) {
+        candidates if candidates.is_empty() => Err(without_vek(endorsements, report.fields(), claimed.kind, terms)?),
+        candidates => first_that_fits(&candidates, &material, claimed, report, terms),
+    }?;
+    Ok(Authentic::new(claims))
+}
+
+/// A report that firmware did not sign is no evidence, whatever else it says.
+fn claimed(fields: &ReportFields) -> Result<Claimed, SnpError> {
+    let kind = VekKind::of_report(fields.key_info.signing_key).ok_or(SnpError::Unsigned)?;
+    if fields.signature.is_zero() { Err(SnpError::Unsigned) } else { Ok(Claimed { kind, product: fields.product }) }
+}
+
+/// What the host's certificate table holds. It is unsigned: what cannot be read there is as good as absent.
+fn hints(evidence: &SnpEvidence) -> Endorsements {
+    let mut hints = Endorsements::new();
+    for (_, blob) in evidence.certificates.iter().flat_map(|table| table.entries()) {
+        drop(hints.add(blob));
+    }
+    hints
+}
+
+/// Candidates by how well what they claim fits the report; nothing is verified yet.
+fn rank<'a>(mut candidates: Vec<&'a Certificate>, kind: VekKind, fields: &ReportFields) -> Vec<&'a Certificate> {
+    if candidates.len() > 1 {
+        candidates.sort_by_cached_key(|vek| {
+            let same_kind = VekKind::of_subject(vek.subject()) == Some(kind);
+            let fits = certs::claims_to_fit(vek, fields);
+            std::cmp::Reverse((same_kind, fits))
+        });
+        candidates.truncate(MAX_CANDIDATES);
+    }
+    candidates
+}
+
+/// The claims by the first candidate that verifies, or the most telling failure.
+fn first_that_fits(
+    candidates: &[&Certificate],
+    material: &Material<'_>,
+    claimed: Claimed,
+    report: &SnpReport,
+    terms: &Terms<'_>,
+) -> Result<Claims, SnpError> {
+    let mut failure: Option<SnpError> = None;
+    for vek in candidates {
+        match prove(vek, material, claimed, terms).and_then(|proof| fits(report, claimed, &proof).map(|()| proof)) {
+            Ok(proof) => return conclude(report, &proof, material.endorsements, terms),
+            Err(error) if failure.as_ref().is_none_or(|before| before.progress() < error.progress()) => {
+                failure = Some(error);
+            }
+            Err(_) => {}
+        }
+    }
+    let missing = || vek_missing(report.fields(), claimed.kind);
+    Err(failure.unwrap_or_else(missing))
+}
+
+/// The proof of a VEK's chain: remembered, or made now.
+fn prove(
+    vek: &Certificate,
+    material: &Material<'_>,
+    claimed: Claimed,
+    terms: &Terms<'_>,
+) -> Result<Arc<VekProof>, SnpError> {
+    let key = material.key(vek);
+    if let Some(proof) = terms.memory.recall(&key).and_then(|chain| chain.proof_at::<VekProof>(terms.now)) {
+        return Ok(proof);
+    }
+    let proof = Arc::new(material.verify(vek, claimed, terms.now)?);
+    let (from, until) = proof.holds;
+    terms.memory.remember(key, VerifiedChain::new(Arc::clone(&proof), from, until));
+    Ok(proof)
+}
+
+/// Whether the VEK is this report's: kind, product line, chip, TCB, and then the signature.
+fn fits(report: &SnpReport, claimed: Claimed, proof: &VekProof) -> Result<(), SnpError> {
+    let fields = report.fields();
+    if claimed.kind != proof.kind {
+        return Err(SnpError::SigningKey { report: claimed.kind, certificate: proof.kind });
+    }
+    claimed.made_on(proof.line)?;
+    match &proof.profile.owner {
+        // A masked chip id cannot be bound to a chip: the claims say so, and the baseline refuses it by default.
+        VekOwner::Chip(chip) if fields.chip_id != *chip && !fields.chip_id.is_zero() => {
+            return Err(SnpError::HardwareId);
+        }
+        VekOwner::Chip(_) | VekOwner::Csp(_) => {}
+    }
+    if fields.reported_tcb != proof.profile.tcb {
+        let hex = |tcb: &TcbVersion| tcb.to_string();
+        return Err(SnpError::Tcb { reported: hex(&fields.reported_tcb), certified: hex(&proof.profile.tcb) });
+    }
+    // AMD 56860, ATTESTATION_REPORT: ECDSA P-384 with SHA-384 over the received bytes 0x000 to 0x29F. aws-lc-rs refuses
+    // scalars outside of 1..n.
+    proof.key.verify_sig(report.signed_bytes(), &fields.signature.0).or(Err(SnpError::Signature))
+}
+
+/// Everything that is left once signature and chain stand. That an endorsement is missing is said last.
+fn conclude(
+    report: &SnpReport,
+    proof: &VekProof,
+    endorsements: &Endorsements,
+    terms: &Terms<'_>,
+) -> Result<Claims, SnpError> {
+    let fields = report.fields();
+    let tcb = tcb::read(fields, proof.line)?;
+    tcb::order(&tcb)?;
+    let mut unchecked = Vec::new();
+    binding(fields, terms, &mut unchecked)?;
+    revocation(proof, endorsements, terms, &mut unchecked)?;
+    Ok(SnpClaims::new(fields, tcb, proof).into_claims(terms.anchors.origin(), unchecked))
+}
+
+/// All 64 bytes of REPORT_DATA are compared.
+fn binding(fields: &ReportFields, terms: &Terms<'_>, unchecked: &mut Vec<Unchecked>) -> Result<(), SnpError> {
+    let expected = match terms.expected {
+        Expected::ReportData(expected) => expected,
+        Expected::Binding(digest) => digest.report_data(),
+        Expected::Unchecked { reason } => {
+            unchecked.push(Unchecked { what: "report_data", reason });
+            return Ok(());
+        }
+    };
+    if fields.report_data == expected { Ok(()) } else { Err(SnpError::ReportData) }
+}
+
+fn revocation(
+    proof: &VekProof,
+    endorsements: &Endorsements,
+    terms: &Terms<'_>,
+    unchecked: &mut Vec<Unchecked>,
+) -> Result<(), SnpError> {
+    match (&proof.standing, terms.revocation) {
+        (Standing::Checked(crl), _) => match terms.crl_floors.of(&crl.issuer) {
+            Some(floor) if crl.number < floor => Err(SnpError::CrlRollback { floor, actual: crl.number }),
+            Some(_) | None => Ok(()),
+        },
+        (Standing::Missing { .. }, Revocation::IfPresent) => {
+            unchecked.push(Unchecked { what: "revocation", reason: "no CRL of the root was given" });
+            Ok(())
+        }
+        (Standing::Missing { issuer, given }, Revocation::Require) => {
+            Err(match (given, endorsements.malformed_crl()) {
+                (Some(actual), _) => SnpError::CrlIssuer { expected: issuer.clone(), actual: actual.clone() },
+                (None, Some(unreadable)) => SnpError::Unreadable(unreadable.clone()),
+                (None, None) => SnpError::CrlMissing { issuer: issuer.clone() },
+            })
+        }
+    }
+}
+
+/// The refusal when no VEK was given: what can be checked without it is checked first.
+fn without_vek(
+    endorsements: &Endorsements,
+    fields: &ReportFields,
+    kind: VekKind,
+    terms: &Terms<'_>,
+) -> Result<SnpError, SnpError> {
+    binding(fields, terms, &mut Vec::new())?;
+    if let Some(line) = fields.product {
+        tcb::order(&tcb::read(fields, line)?)?;
+    }
+    Ok(match endorsements.malformed_certificate() {
+        Some(unreadable) => SnpError::Unreadable(unreadable.clone()),
+        None => vek_missing(fields, kind),
+    })
+}
+
+fn vek_missing(fields: &ReportFields, kind: VekKind) -> SnpError {
+    SnpError::VekMissing { kind, reported_tcb: fields.reported_tcb.to_string() }
+}

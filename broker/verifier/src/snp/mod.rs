@@ -1,0 +1,29 @@
+//! AMD SEV-SNP: authentication of reports and baseline rules.
+//!
+//! Sources: AMD 56860 (firmware ABI: report, policy, TCB), AMD 57230 (VCEK certificate and KDS interface).
+
+mod authenticate;
+mod certs;
+mod chain;
+mod claims;
+mod error;
+mod revocation;
+mod tcb;
+
+pub(crate) use authenticate::authenticate;
+pub use certs::{AuthorityRole, VekKind};
+pub use claims::{CrlClaims, GuestPolicyClaims, KeyInfoClaims, PlatformInfoClaims, SnpClaims, TcbSet, VekClaims};
+pub use error::SnpError;
+
+/// AMD's key hierarchies, pinned: root (ARK), and the intermediates for chip keys (ASK) and loaded keys (ASVK).
+pub(crate) const BUILT_IN: [&[u8]; 9] = [
+    include_bytes!("roots/milan_ark.der"),
+    include_bytes!("roots/milan_ask.der"),
+    include_bytes!("roots/milan_asvk.der"),
+    include_bytes!("roots/genoa_ark.der"),
+    include_bytes!("roots/genoa_ask.der"),
+    include_bytes!("roots/genoa_asvk.der"),
+    include_bytes!("roots/turin_ark.der"),
+    include_bytes!("roots/turin_ask.der"),
+    include_bytes!("roots/turin_asvk.der"),
+];
