@@ -4,4 +4,22 @@
 //! evidence → authenticated → appraised → released → sealed, and each step takes the type that the one before it made.
 #![forbid(unsafe_code)]
 
+mod admin;
+mod attest;
+mod authority;
+mod broker;
+mod chains;
 pub mod cli;
+mod clock;
+mod collateral;
+pub mod config;
+mod daemon;
+mod decision;
+mod hardening;
+mod http;
+mod metrics;
+mod nonce;
+mod release;
+mod rulebook;
+mod store;
+mod vault;

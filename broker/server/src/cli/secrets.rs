@@ -1,12 +1,140 @@
 //! `countersign secrets`.
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    io::{self, Read},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use hyper::{Method, body::Bytes};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    client::AdminArgs,
+    output::{self, Format, Table},
+};
 
 /// Arguments of `countersign secrets`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Store a new version of a secret
+    Put {
+        /// Name of the secret
+        name: String,
+        /// File with the secret's bytes, `-` for standard input; never an argument, which other users could see
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// Workload that may have it, as named in reference sets; may be repeated
+        #[arg(long = "workload", value_name = "NAME", required = true)]
+        workloads: Vec<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Show the versions of one secret; the content is never shown
+    GetMetadata {
+        /// Name of the secret
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List every secret
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Erase every version of a secret
+    Delete {
+        /// Name of the secret
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+/// One version, as the API describes it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Metadata {
+    name: String,
+    version: u32,
+    workloads: Vec<String>,
+    created_by: String,
+    created_at: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Deleted {
+    deleted: u64,
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: &Args) -> ExitCode {
-    ExitCode::from(super::output::USAGE)
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match perform(&args.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::fail(&error, output::REFUSED),
+    }
+}
+
+fn perform(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::Put { name, file, workloads, admin } => {
+            let query: Vec<String> = workloads.iter().map(|workload| format!("workload={workload}")).collect();
+            let path = format!("/v1/admin/secrets/{name}?{}", query.join("&"));
+            let body = Bytes::from(read_secret(file)?);
+            let stored: Metadata = admin.client()?.send(Method::PUT, &path, "application/octet-stream", body)?;
+            show(&[stored], admin.format);
+        }
+        Verb::GetMetadata { name, admin } => {
+            let versions: Vec<Metadata> = admin.client()?.get(&format!("/v1/admin/secrets/{name}"))?;
+            show(&versions, admin.format);
+        }
+        Verb::List { admin } => {
+            let secrets: Vec<Metadata> = admin.client()?.get("/v1/admin/secrets")?;
+            show(&secrets, admin.format);
+        }
+        Verb::Delete { name, admin } => {
+            let deleted: Deleted = admin.client()?.call(Method::DELETE, &format!("/v1/admin/secrets/{name}"), None)?;
+            match admin.format {
+                Format::Text => output::print(&format!("erased {} versions of {name}", deleted.deleted)),
+                Format::Json => output::print_json(&deleted),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_secret(file: &PathBuf) -> Result<Vec<u8>> {
+    if file.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).context("standard input cannot be read")?;
+        return Ok(bytes);
+    }
+    fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+fn show(secrets: &[Metadata], format: Format) {
+    match format {
+        Format::Json => output::print_json(&secrets),
+        Format::Text => {
+            let mut table = Table::new(&["NAME", "VERSION", "WORKLOADS", "STORED", "BY"]);
+            for secret in secrets {
+                table.row([
+                    secret.name.clone(),
+                    secret.version.to_string(),
+                    secret.workloads.join(","),
+                    secret.created_at.clone(),
+                    secret.created_by.clone(),
+                ]);
+            }
+            output::print(&table.render());
+        }
+    }
 }

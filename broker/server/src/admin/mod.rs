@@ -1,0 +1,28 @@
+//! The administrators' API under `/v1/admin`. Every handler takes [`Admin`](crate::http::identity::Admin) or
+//! [`Reader`](crate::http::identity::Reader): what has neither cannot be reached without a test noticing.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+
+use crate::broker::Broker;
+
+mod decisions;
+mod policies;
+mod reference_values;
+mod secrets;
+
+/// The routes, to be nested.
+pub(crate) fn routes() -> Router<Arc<Broker>> {
+    Router::new()
+        .route("/secrets", get(secrets::list))
+        .route("/secrets/{*name}", get(secrets::metadata).put(secrets::put).delete(secrets::delete))
+        .route("/reference-values", get(reference_values::list).post(reference_values::add))
+        .route("/reference-values/retire", post(reference_values::retire))
+        .route("/policies/{kind}", get(policies::show).put(policies::set))
+        .route("/decisions", get(decisions::list))
+        .route("/decisions/{id}", get(decisions::show))
+}

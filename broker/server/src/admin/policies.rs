@@ -1,0 +1,71 @@
+//! `/v1/admin/policies/{kind}`
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+};
+use evidence_formats::code::Coded;
+use verifier::policy::{PolicyDigest, PolicyPackage, RegoProgram};
+
+use crate::{
+    broker::Broker,
+    clock,
+    http::{
+        Path, body,
+        identity::{Admin, Reader},
+        problem::Problem,
+    },
+    rulebook,
+    store::{PolicyKind, PolicyVersion},
+};
+
+/// Largest policy in bytes.
+const LARGEST: usize = 256 * 1024;
+
+/// The policy that decides, then the ones before it; the built-in one is last.
+pub(crate) async fn show(
+    State(broker): State<Arc<Broker>>,
+    _: Reader,
+    Path(kind): Path<PolicyKind>,
+) -> Result<axum::Json<Vec<PolicyVersion>>, Problem> {
+    let mut versions = broker.store.policies(&broker.tenant, kind).await?;
+    versions.push(rulebook::built_in(kind));
+    Ok(axum::Json(versions))
+}
+
+/// Makes the body (Rego) the policy that decides.
+pub(crate) async fn set(
+    State(broker): State<Arc<Broker>>,
+    Admin(administrator): Admin,
+    Path(kind): Path<PolicyKind>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<PolicyVersion>), Problem> {
+    let bytes = body::read(request, LARGEST).await?;
+    let source = String::from_utf8(bytes.to_vec()).map_err(|error| body::malformed("body", &error))?;
+    let package = match kind {
+        PolicyKind::Appraisal => PolicyPackage::Appraisal,
+        PolicyKind::Release => PolicyPackage::Release,
+    };
+    RegoProgram::compile(package, kind.as_str(), &source)
+        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()))?;
+    let mut policy = PolicyVersion {
+        kind,
+        version: 0,
+        digest: PolicyDigest::of(&source).to_string(),
+        author: administrator.name,
+        created_at: clock::now(),
+        source,
+    };
+    policy.version = broker.store.insert_policy(&broker.tenant, &policy).await?;
+    broker.refresh_rules().await.map_err(|error| Problem::internal(&*error))?;
+    tracing::info!(
+        kind = kind.as_str(),
+        version = policy.version,
+        digest = policy.digest,
+        by = policy.author,
+        "policy set"
+    );
+    Ok((StatusCode::CREATED, axum::Json(policy)))
+}

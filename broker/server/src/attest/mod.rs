@@ -1,0 +1,110 @@
+//! One attestation, from request to sealed grants. Each step takes what the one before it made:
+//!
+//! request → live nonce → evidence → `Authentic` → `Appraisal` → `Affirmed` → sealed grants → settled → response
+//!
+//! # When the nonce is consumed
+//!
+//! The cheap checks come first: MAC and expiry of the nonce (no memory, no store), then a look whether it was consumed
+//! (one indexed read). A replay therefore costs no signature check. That look decides nothing: two requests with one
+//! nonce may both pass it. The nonce is consumed at the end, in the transaction that also stores the decision and the
+//! leases, before anything leaves the broker. Of two racing requests exactly one commits; what was sealed for the other
+//! is dropped. A crash before the commit has released nothing; a crash after it has released nothing either, and the
+//! guest asks again with a fresh nonce. Consuming before verification would let anybody who overhears a nonce burn it,
+//! and would need a second durable write for the decision.
+//!
+//! Evidence that does not even parse consumes nothing and leaves no record: it is counted. Evidence that parses and is
+//! not authentic leaves one of a bounded number of records, so that a flood cannot fill the disk.
+
+mod judge;
+pub(crate) mod request;
+mod settle;
+
+use std::sync::Arc;
+
+use axum::{body::Bytes, http::StatusCode};
+use evidence_formats::code::Coded;
+use tokio::{sync::SemaphorePermit, task};
+use verifier::Timestamp;
+
+use crate::{
+    broker::Broker,
+    clock,
+    http::{
+        TraceId,
+        problem::{Problem, RequestError},
+    },
+    metrics::AttestationLabels,
+    nonce::{LiveNonce, NonceError},
+};
+use judge::Verdict;
+use request::{AttestRequest, AttestResponse, Encoding};
+
+/// Bodies up to this many bytes are parsed where they arrive; longer ones on a processor's turn.
+const SHORT: usize = 64 * 1024;
+
+/// A request with a live nonce, and when it came.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) request: AttestRequest,
+    pub(crate) nonce: LiveNonce,
+    pub(crate) trace_id: TraceId,
+    pub(crate) now: Timestamp,
+}
+
+/// Runs the whole of it.
+pub(crate) async fn attest(
+    broker: &Arc<Broker>,
+    trace_id: TraceId,
+    body: Bytes,
+    encoding: Encoding,
+) -> Result<AttestResponse, Problem> {
+    let _place = broker.attestations.try_acquire().map_err(|_none_free| RequestError::Overloaded)?;
+    let now = clock::now();
+    let request = parse(broker, body, encoding).await?;
+    let nonce = broker.nonces.recognise(&request.nonce, now).map_err(|error| refuse_nonce(broker, error))?;
+    if broker.store.is_consumed(nonce.nonce.as_bytes()).await? {
+        return Err(refuse_nonce(broker, NonceError::Replayed));
+    }
+    let admitted = Arc::new(Admitted { request, nonce, trace_id, now });
+    let judged = {
+        let (broker, admitted) = (Arc::clone(broker), Arc::clone(&admitted));
+        on_processor(Arc::clone(&broker), move || judge::judge(&broker, &admitted)).await?
+    };
+    match judged {
+        Verdict::Unparsable(reason) => {
+            count(broker, "refused", reason.code.as_str());
+            Err(Problem::new(StatusCode::FORBIDDEN, reason.code, reason.text))
+        }
+        Verdict::NotAuthentic(reason, explanation) => {
+            settle::refuse_unauthenticated(broker, &admitted, reason, explanation).await
+        }
+        Verdict::NotAffirmed(refusal) => settle::refuse(broker, &admitted, &refusal).await,
+        Verdict::Affirmed(affirmed) => settle::release(broker, admitted, *affirmed).await,
+    }
+}
+
+async fn parse(broker: &Arc<Broker>, body: Bytes, encoding: Encoding) -> Result<AttestRequest, Problem> {
+    if body.len() <= SHORT {
+        return Ok(AttestRequest::parse(&body, encoding)?);
+    }
+    Ok(on_processor(Arc::clone(broker), move || AttestRequest::parse(&body, encoding)).await??)
+}
+
+fn refuse_nonce(broker: &Broker, error: NonceError) -> Problem {
+    count(broker, "refused", error.code().as_str());
+    Problem::new(StatusCode::FORBIDDEN, error.code(), error.to_string())
+}
+
+fn count(broker: &Broker, outcome: &'static str, code: &'static str) {
+    broker.metrics.attestations.get_or_create(&AttestationLabels { outcome, code }).inc();
+}
+
+/// Runs `work`, which keeps a processor busy, off the threads that serve connections, and never more of it at once than
+/// there are processors.
+async fn on_processor<T: Send + 'static>(
+    broker: Arc<Broker>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let _turn: SemaphorePermit<'_> = broker.processors.acquire().await.map_err(|error| Problem::internal(&error))?;
+    task::spawn_blocking(work).await.map_err(|panicked| Problem::internal(&panicked))
+}

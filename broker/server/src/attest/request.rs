@@ -1,0 +1,157 @@
+//! The attest request and answer, as they are on the wire.
+
+use evidence_formats::{
+    binding::Nonce,
+    bundle::{BUNDLE_LIMIT, RawBundle},
+    cbor,
+    code::Code,
+};
+use keys::{jwk::TeePublicKey, seal::Sealed};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use verifier::{ResultProfile, Timestamp};
+
+use crate::{http::problem::RequestError, store::is_name};
+
+/// Most grants of one request.
+const GRANTS: usize = 16;
+/// Longest id that a caller gives to a grant, in bytes.
+const GRANT_ID: usize = 64;
+/// Most bytes of a request in CBOR: the bundle and a little around it.
+const CBOR_LIMIT: usize = BUNDLE_LIMIT + 64 * 1024;
+
+/// What a guest sends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttestRequest {
+    /// The challenge that the evidence answers.
+    pub(crate) nonce: Nonce,
+    /// The key that grants are sealed to.
+    pub(crate) tee_key: TeePublicKey,
+    /// The evidence bundle.
+    pub(crate) evidence: RawBundle,
+    /// What is asked for.
+    #[serde(default)]
+    pub(crate) grants: Vec<GrantRequest>,
+    /// The form of the attestation result.
+    #[serde(default, deserialize_with = "profile")]
+    pub(crate) profile: ResultProfile,
+}
+
+/// The `eat_profile` of the result.
+fn profile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ResultProfile, D::Error> {
+    let uri = String::deserialize(deserializer)?;
+    ResultProfile::from_uri(&uri).ok_or_else(|| {
+        let known = ResultProfile::ALL.map(ResultProfile::uri).join(" or ");
+        D::Error::custom(format!("expected the profile {known}"))
+    })
+}
+
+/// One thing that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrantRequest {
+    /// The caller's name for it in the answer.
+    pub(crate) id: String,
+    /// What kind of thing.
+    #[serde(rename = "type")]
+    pub(crate) kind: GrantKind,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// The kinds of grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GrantKind {
+    /// The newest version of a stored secret.
+    Secret,
+}
+
+impl GrantKind {
+    /// As on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// `application/json`
+    Json,
+    /// `application/cbor`
+    Cbor,
+}
+
+impl AttestRequest {
+    /// Parses a body and checks its bounds.
+    pub(crate) fn parse(body: &[u8], encoding: Encoding) -> Result<Self, RequestError> {
+        let malformed = |detail: String| RequestError::Malformed { detail };
+        let request: Self = match encoding {
+            Encoding::Json => serde_json::from_slice(body).map_err(|error| malformed(format!("body: {error}")))?,
+            Encoding::Cbor => {
+                cbor::from_slice(body, CBOR_LIMIT).map_err(|error| malformed(format!("body: {error}")))?
+            }
+        };
+        if request.grants.len() > GRANTS {
+            return Err(malformed(format!("expected at most {GRANTS} grants, found {}", request.grants.len())));
+        }
+        for (index, grant) in request.grants.iter().enumerate() {
+            if grant.id.is_empty() || grant.id.len() > GRANT_ID || !is_name(&grant.name) {
+                return Err(malformed(format!("grant {index}: expected an id of 1 to {GRANT_ID} bytes and a name")));
+            }
+            if request.grants.iter().take(index).any(|before| before.id == grant.id) {
+                return Err(malformed(format!("grant {index}: expected an id that no other grant has")));
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// What an affirmed guest gets.
+#[derive(Debug, Serialize)]
+pub(crate) struct AttestResponse {
+    /// Names the decision.
+    pub(crate) attestation_id: String,
+    /// The attestation result, a JWT.
+    pub(crate) result: String,
+    /// When result and leases end at the latest.
+    pub(crate) expires_at: Timestamp,
+    /// What was released.
+    pub(crate) grants: Vec<SealedGrant>,
+    /// What was not.
+    pub(crate) denied: Vec<DeniedGrant>,
+}
+
+/// One released grant, which only the guest's key opens.
+#[derive(Debug, Serialize)]
+pub(crate) struct SealedGrant {
+    /// The caller's name for it.
+    pub(crate) id: String,
+    /// The sealed content.
+    pub(crate) sealed: Sealed,
+    /// How long it may be held.
+    pub(crate) lease: LeaseNotice,
+}
+
+/// A lease, as the guest sees it.
+#[derive(Debug, Serialize)]
+pub(crate) struct LeaseNotice {
+    /// Names it.
+    pub(crate) id: String,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// One denied grant.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeniedGrant {
+    /// The caller's name for it.
+    pub(crate) id: String,
+    /// Why, for programs.
+    pub(crate) code: Code,
+    /// Why, for people.
+    pub(crate) reasons: Vec<String>,
+}

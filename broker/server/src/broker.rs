@@ -1,0 +1,147 @@
+//! Everything that requests share.
+
+use std::{fmt, fs, path::Path, sync::Arc};
+
+use anyhow::{Context, Result, ensure};
+use arc_swap::ArcSwap;
+use axum::body::Bytes;
+use keys::{
+    envelope::RootKey,
+    sign::{Jwks, SignatureAlgorithm, Signer, SigningKey},
+};
+use tokio::sync::Semaphore;
+use verifier::baseline::Baseline;
+use zeroize::Zeroizing;
+
+use crate::{
+    chains::ChainCache,
+    clock,
+    collateral::Collateral,
+    config::{Config, Limits},
+    http::rate::RateLimit,
+    metrics::Metrics,
+    nonce::{KEY_LENGTH, NonceKey},
+    rulebook::Rulebook,
+    store::{KeyPurpose, Store, TenantId, sqlite::SqliteStore},
+    vault::Vault,
+};
+
+/// Name of the store's file in the data directory.
+pub(crate) const STORE_FILE: &str = "countersign.db";
+
+/// How attestation results are signed: the algorithm that every relying party's library has.
+pub(crate) const SIGNATURE: SignatureAlgorithm = SignatureAlgorithm::Es256;
+
+/// The broker's state. Shared by every request; what changes at run time is swapped whole.
+pub(crate) struct Broker {
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) limits: Limits,
+    pub(crate) baseline: Baseline,
+    pub(crate) tenant: TenantId,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) vault: Vault,
+    pub(crate) nonces: NonceKey,
+    pub(crate) signer: Box<dyn Signer>,
+    /// The verification keys as they are served.
+    pub(crate) jwks: Bytes,
+    pub(crate) rules: ArcSwap<Rulebook>,
+    pub(crate) collateral: ArcSwap<Collateral>,
+    pub(crate) chains: ChainCache,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) rate: RateLimit,
+    /// One permit for each attestation that is judged or waits to be judged.
+    pub(crate) attestations: Semaphore,
+    /// One permit for each processor: verification and signing never take more threads than there are.
+    pub(crate) processors: Semaphore,
+}
+
+impl Broker {
+    /// Opens store and keys, compiles the rules and reads the collateral.
+    ///
+    /// # Errors
+    /// When any of them cannot be read: a broker that cannot decide does not start.
+    pub(crate) async fn open(config: &Config) -> Result<Arc<Self>> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir.join(STORE_FILE)).await?);
+        let vault = Vault::new(Arc::clone(&store), read_root_key(&config.root_key)?);
+        let nonces = nonce_key(&vault).await?;
+        let (signer, jwks) = signing_key(&vault).await?;
+        let tenant = TenantId::default_tenant();
+        let rules = Rulebook::load(&*store, &tenant).await?;
+        let collateral = Collateral::read(&config.verification)?;
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Arc::new(Self {
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            limits: config.limits.clone(),
+            baseline: Baseline,
+            tenant,
+            store,
+            vault,
+            nonces,
+            signer,
+            jwks,
+            rules: ArcSwap::from_pointee(rules),
+            collateral: ArcSwap::from_pointee(collateral),
+            chains: ChainCache::default(),
+            metrics: Arc::new(Metrics::new()),
+            rate: RateLimit::new(config.limits.requests_per_second),
+            attestations: Semaphore::new(config.limits.attestations),
+            processors: Semaphore::new(processors),
+        }))
+    }
+
+    /// Takes over changed policies and reference values, when there are any.
+    pub(crate) async fn refresh_rules(&self) -> Result<()> {
+        if self.store.rulebook_generation().await? != self.rules.load().generation {
+            let rules = Rulebook::load(&*self.store, &self.tenant).await?;
+            tracing::info!(generation = rules.generation, "rules reloaded");
+            self.rules.store(Arc::new(rules));
+        }
+        Ok(())
+    }
+
+    /// Reads trust anchors and endorsements again.
+    pub(crate) fn reload_collateral(&self, config: &Config) -> Result<()> {
+        self.collateral.store(Arc::new(Collateral::read(&config.verification)?));
+        self.chains.clear();
+        tracing::info!("endorsements reloaded");
+        Ok(())
+    }
+
+    /// Drops what is of no use any more.
+    pub(crate) async fn sweep(&self) -> Result<()> {
+        Ok(self.store.sweep(clock::now(), self.limits.unauthenticated_decisions).await?)
+    }
+}
+
+/// Reads the file with the root key.
+pub(crate) fn read_root_key(path: &Path) -> Result<RootKey> {
+    let bytes = fs::read(path).with_context(|| format!("the root key {} cannot be read", path.display()))?;
+    RootKey::from_file_bytes(&Zeroizing::new(bytes)).with_context(|| path.display().to_string())
+}
+
+async fn nonce_key(vault: &Vault) -> Result<NonceKey> {
+    let keys = vault.keys(KeyPurpose::Nonce).await?;
+    let (_, key) = keys.first().context("expected a nonce key in the store: run countersign init")?;
+    let key: &[u8; KEY_LENGTH] = key.expose().try_into().context("expected a nonce key of 32 bytes in the store")?;
+    Ok(NonceKey::new(key))
+}
+
+/// The newest signing key signs; all of them verify.
+async fn signing_key(vault: &Vault) -> Result<(Box<dyn Signer>, Bytes)> {
+    let mut keys = Vec::new();
+    for (kid, key) in vault.keys(KeyPurpose::AttestationResult).await? {
+        let key = SigningKey::from_pkcs8(SIGNATURE, &key).with_context(|| format!("signing key {kid}"))?;
+        keys.push(key);
+    }
+    ensure!(!keys.is_empty(), "expected a signing key in the store: run countersign init");
+    let jwks = serde_json::to_vec(&Jwks::new(keys.iter().map(|key| key.verifying_key().clone())))?;
+    Ok((Box::new(keys.swap_remove(0)), Bytes::from(jwks)))
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("issuer", &self.issuer).field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! The broker's configuration file: closed, strict, and every relaxation has a name.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+use verifier::Revocation;
+
+/// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// Where the store lies.
+    pub data_dir: PathBuf,
+    /// The file with the root key, which encrypts every stored secret.
+    pub root_key: PathBuf,
+    /// Who this broker is: `iss` of what it signs.
+    pub issuer: String,
+    /// `aud` of attestation results.
+    pub audience: String,
+    /// Certificate and client authentication.
+    pub tls: Tls,
+    /// Own listener of the metrics; absent: no metrics are served.
+    pub metrics: Option<Metrics>,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What evidence is checked against.
+    pub verification: Verification,
+}
+
+/// TLS of the API listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Certificate chain, PEM, leaf first.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// The CA that issues administrators' client certificates, PEM.
+    pub admin_ca: PathBuf,
+}
+
+/// The metrics listener: plain HTTP, for a local scraper.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Where.
+    pub listen: SocketAddr,
+}
+
+/// What evidence is checked against.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verification {
+    /// Whether revocation data must be present.
+    #[serde(default)]
+    pub revocation: Revocation,
+    /// Directory with vendor certificates and CRLs that guests do not send themselves. Read at start and on SIGHUP.
+    pub endorsements: Option<PathBuf>,
+    /// Replaces the vendors' roots; what verifies against these is `simulated`.
+    #[serde(default)]
+    pub trust_anchors: Vec<PathBuf>,
+}
+
+/// Bounds on what callers can use.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Bytes of a request's headers, and of its buffer.
+    pub header_bytes: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Seconds for the TLS handshake, and again for the headers of each request.
+    pub header_seconds: u64,
+    /// Seconds for a whole request, body included.
+    pub request_seconds: u64,
+    /// Seconds for open requests at shutdown.
+    pub shutdown_seconds: u64,
+    /// Requests per second and peer address (IPv6: /64) that are sustained, in bursts of up to twice as many.
+    pub requests_per_second: u32,
+    /// Attestations that are judged or wait to be judged at once.
+    pub attestations: usize,
+    /// Seconds that a nonce lives, 300 at most.
+    pub nonce_seconds: u32,
+    /// Seconds that an attestation result and a lease live, 3600 at most.
+    pub result_seconds: u32,
+    /// Records of refused evidence that could not be authenticated; older ones are dropped.
+    pub unauthenticated_decisions: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            header_bytes: 16 * 1024,
+            // The evidence is base64 inside JSON: 4 MiB become 5.4 MiB, and the request around it is small.
+            body_bytes: 6 * 1024 * 1024,
+            header_seconds: 10,
+            request_seconds: 30,
+            shutdown_seconds: 20,
+            requests_per_second: 200,
+            attestations: 256,
+            nonce_seconds: 300,
+            result_seconds: 900,
+            unauthenticated_decisions: 10_000,
+        }
+    }
+}
+
+/// A configuration file is not usable.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not what it should be; the text names line and column.
+    #[error("{}: {}", path.display(), source.to_string().trim_end())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A number is out of its range.
+    #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
+    Range {
+        /// Which file.
+        path: PathBuf,
+        /// Which setting.
+        name: &'static str,
+        /// Lowest value.
+        least: u64,
+        /// Highest value.
+        most: u64,
+        /// What the file says.
+        found: u64,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown or missing setting, or a limit out of range.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a file that lies at `path`.
+    ///
+    /// # Errors
+    /// As for [`Config::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)
+            .map_err(|source| ConfigError::Syntax { path: path.to_path_buf(), source: Box::new(source) })?;
+        config.limits.in_range(path)?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
+        Ok(config)
+    }
+
+    fn resolve(&mut self, directory: &Path) {
+        let paths = [&mut self.data_dir, &mut self.root_key, &mut self.tls.certificate, &mut self.tls.key];
+        let optional = self.verification.endorsements.iter_mut().chain(&mut self.verification.trust_anchors);
+        for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional) {
+            *path = directory.join(&*path);
+        }
+    }
+}
+
+impl Limits {
+    fn in_range(&self, path: &Path) -> Result<(), ConfigError> {
+        let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let ranges = [
+            ("connections", count(self.connections), 1, 1 << 20),
+            ("header_bytes", count(self.header_bytes), 8 * 1024, 1 << 20),
+            ("body_bytes", count(self.body_bytes), 64 * 1024, 64 << 20),
+            ("header_seconds", self.header_seconds, 1, 600),
+            ("request_seconds", self.request_seconds, 1, 600),
+            ("shutdown_seconds", self.shutdown_seconds, 0, 600),
+            ("requests_per_second", u64::from(self.requests_per_second), 1, 1_000_000),
+            ("attestations", count(self.attestations), 1, 1 << 16),
+            ("nonce_seconds", u64::from(self.nonce_seconds), 1, 300),
+            ("result_seconds", u64::from(self.result_seconds), 1, 3600),
+            ("unauthenticated_decisions", u64::from(self.unauthenticated_decisions), 0, 1 << 30),
+        ];
+        match ranges.into_iter().find(|(_, found, least, most)| found < least || found > most) {
+            Some((name, found, least, most)) => {
+                Err(ConfigError::Range { path: path.to_path_buf(), name, least, most, found })
+            }
+            None => Ok(()),
+        }
+    }
+}

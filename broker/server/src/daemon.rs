@@ -1,0 +1,108 @@
+//! `countersign serve`: starts everything, owns every task, ends in order.
+
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    broker::Broker,
+    config::Config,
+    http::{self, listener, tls},
+};
+
+/// How often changed rules are looked for.
+const RULES_EVERY: Duration = Duration::from_millis(500);
+/// How often expired nonces and surplus records are dropped.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs the broker of the configuration file at `path` until SIGTERM or SIGINT.
+pub(crate) async fn run(path: &Path) -> Result<()> {
+    let config = Config::read(path)?;
+    let tls = Arc::new(tls::server_config(&config.tls)?);
+    let broker = Broker::open(&config).await?;
+    let api = bind(config.listen).await?;
+    let metrics = match &config.metrics {
+        Some(metrics) => Some(bind(metrics.listen).await?),
+        None => None,
+    };
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    watch_signals(&mut tasks, &stop, &broker, path)?;
+    tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
+    if let Some(listener) = metrics {
+        let (router, limits, stop) = (http::metrics(Arc::clone(&broker)), config.limits.clone(), stop.clone());
+        tasks.spawn(async move { listener::serve_plain(listener, router, &limits, stop.cancelled()).await });
+    }
+    let address = api.local_addr()?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
+    let router = http::api(Arc::clone(&broker));
+    let counted = Arc::clone(&broker.metrics);
+    listener::serve_tls(api, tls, router, &config.limits, counted, stop.cancelled()).await;
+    tasks.join_all().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))
+}
+
+/// SIGTERM and SIGINT stop the broker; SIGHUP reads trust anchors and endorsements again.
+fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc<Broker>, path: &Path) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (stop, broker, path) = (stop.clone(), Arc::clone(broker), path.to_path_buf());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    let reloaded = Config::read(&path).map_err(Into::into).and_then(|config| broker.reload_collateral(&config));
+                    if let Err(error) = reloaded {
+                        tracing::error!(error = format!("{error:#}"), "not reloaded: the old endorsements stay");
+                    }
+                }
+            }
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+async fn keep_rules(broker: Arc<Broker>, stop: CancellationToken) {
+    every(RULES_EVERY, &stop, || async {
+        if let Err(error) = broker.refresh_rules().await {
+            tracing::error!(error = format!("{error:#}"), "the rules in force stay as they were");
+        }
+    })
+    .await;
+}
+
+async fn keep_swept(broker: Arc<Broker>, stop: CancellationToken) {
+    every(SWEEP_EVERY, &stop, || async {
+        if let Err(error) = broker.sweep().await {
+            tracing::error!(error = format!("{error:#}"), "not swept");
+        }
+    })
+    .await;
+}
+
+/// Does `work` now and then until `stop`.
+async fn every<F: Future<Output = ()>>(period: Duration, stop: &CancellationToken, work: impl Fn() -> F) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period) => work().await,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The record of one attestation: what was decided and every reason why, in a form that can be explained later.
+//!
+//! It holds no secret, no evidence bytes and no token. Raw evidence stays with the guest; claims are what it said.
+
+use evidence_formats::{binding::Nonce, code::Code};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use verifier::{Appraisal, Explanation, Timestamp};
+
+use crate::store::TenantId;
+
+/// Longest reason that is recorded, in bytes: reasons may quote what a guest sent.
+const REASON: usize = 2048;
+/// Most reasons that are recorded.
+const REASONS: usize = 256;
+
+/// Whether evidence was good enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    /// It passed every stage.
+    Affirmed,
+    /// It did not.
+    Refused,
+}
+
+impl Outcome {
+    /// As written in the store and in labels.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Affirmed => "affirmed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// One reason, with the code that programs look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct RecordedReason {
+    /// Its code.
+    pub(crate) code: Code,
+    /// In words.
+    pub(crate) text: String,
+}
+
+impl RecordedReason {
+    /// Cuts the text at a bound.
+    pub(crate) fn new(code: Code, text: &str) -> Self {
+        let end =
+            text.char_indices().map(|(start, c)| start.saturating_add(c.len_utf8())).take_while(|end| *end <= REASON);
+        let text = text.get(..end.last().unwrap_or(0)).unwrap_or_default().to_owned();
+        Self { code, text }
+    }
+}
+
+/// What became of one grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct GrantRecord {
+    /// The caller's name for it in this request.
+    pub(crate) id: String,
+    /// The kind of grant.
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    /// What was asked for.
+    pub(crate) name: String,
+    /// The version that was released.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<u32>,
+    /// The lease that was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lease: Option<String>,
+    /// Why it was denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<Code>,
+    /// Why it was denied, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reasons: Vec<String>,
+}
+
+/// The whole record.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct DecisionRecord {
+    /// The attestation id.
+    pub(crate) id: String,
+    /// The request's trace id, as in the logs.
+    pub(crate) trace_id: String,
+    /// Whose rules decided.
+    pub(crate) tenant: TenantId,
+    /// When.
+    pub(crate) decided_at: Timestamp,
+    /// What.
+    pub(crate) outcome: Outcome,
+    /// The code of the first reason to refuse.
+    pub(crate) code: Option<Code>,
+    /// Whether the evidence was authenticated.
+    pub(crate) authenticated: bool,
+    /// The nonce that was answered.
+    pub(crate) nonce: Nonce,
+    /// Thumbprint of the guest's key (RFC 7638).
+    pub(crate) tee_key: String,
+    /// Every reason to refuse.
+    pub(crate) reasons: Vec<RecordedReason>,
+    /// What the evidence said, when it was authenticated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) claims: Option<Value>,
+    /// How it was judged, when it was authenticated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) appraisal: Option<AppraisalRecord>,
+    /// Every check in its order, and what to do next.
+    pub(crate) explanation: Explanation,
+    /// What became of each grant.
+    pub(crate) grants: Vec<GrantRecord>,
+}
+
+/// How authenticated evidence was judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct AppraisalRecord {
+    status: Value,
+    trust_vector: Value,
+    policy: Value,
+    reference_values: Value,
+    relaxed: Vec<String>,
+    unchecked: Value,
+    remarks: Vec<String>,
+}
+
+impl AppraisalRecord {
+    /// What an appraisal found.
+    pub(crate) fn of(appraisal: &Appraisal) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            status: serde_json::to_value(appraisal.status())?,
+            trust_vector: serde_json::to_value(appraisal.trust_vector())?,
+            policy: serde_json::to_value(appraisal.policy())?,
+            reference_values: serde_json::to_value(appraisal.reference_values())?,
+            relaxed: appraisal.relaxed().to_vec(),
+            unchecked: serde_json::to_value(appraisal.unchecked())?,
+            remarks: appraisal.remarks().iter().cloned().collect(),
+        })
+    }
+}
+
+/// At most [`REASONS`] reasons.
+pub(crate) fn bounded(mut reasons: Vec<RecordedReason>) -> Vec<RecordedReason> {
+    reasons.truncate(REASONS);
+    reasons
+}

@@ -1,0 +1,36 @@
+//! `POST /v1/attest`
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+};
+
+use super::{
+    TraceId,
+    body::{content_type, read},
+    problem::{Problem, RequestError},
+};
+use crate::{
+    attest::{
+        self,
+        request::{AttestResponse, Encoding},
+    },
+    broker::Broker,
+};
+
+/// Evidence in, sealed grants out. The body is JSON or CBOR, the answer is JSON.
+pub(crate) async fn attest(
+    State(broker): State<Arc<Broker>>,
+    Extension(trace_id): Extension<TraceId>,
+    request: Request,
+) -> Result<axum::Json<AttestResponse>, Problem> {
+    let encoding = match content_type(request.headers()) {
+        Some("application/json") => Encoding::Json,
+        Some("application/cbor") => Encoding::Cbor,
+        _ => return Err(RequestError::MediaType { expected: "application/json or application/cbor" }.into()),
+    };
+    let body = read(request, broker.limits.body_bytes).await?;
+    Ok(axum::Json(attest::attest(&broker, trace_id, body, encoding).await?))
+}

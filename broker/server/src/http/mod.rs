@@ -1,0 +1,98 @@
+//! The HTTP interface: one route, one typed handler.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{admin, broker::Broker};
+
+mod attest;
+pub(crate) mod body;
+mod challenge;
+pub(crate) mod identity;
+pub(crate) mod listener;
+mod observe;
+pub(crate) mod problem;
+pub(crate) mod rate;
+pub(crate) mod tls;
+
+pub(crate) use body::{Json, Path, Query};
+pub(crate) use observe::TraceId;
+use problem::{Problem, RequestError};
+
+/// The description of the API, in the form that programs read.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Every route of the API listener.
+pub(crate) fn api(broker: Arc<Broker>) -> Router {
+    let body_limit = broker.limits.body_bytes;
+    Router::new()
+        .route("/v1/challenge", post(challenge::challenge))
+        .route("/v1/attest", post(attest::attest))
+        .route("/v1/openapi.json", get(openapi))
+        .route("/.well-known/jwks.json", get(jwks))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .nest("/v1/admin", admin::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(other_method)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&broker), observe::observe))
+        .layer(DefaultBodyLimit::max(body_limit))
+        .with_state(broker)
+}
+
+/// The route of the metrics listener.
+pub(crate) fn metrics(broker: Arc<Broker>) -> Router {
+    Router::new().route("/metrics", get(scrape)).fallback(not_found).with_state(broker)
+}
+
+/// The process runs.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The broker can decide: its store answers.
+async fn readyz(State(broker): State<Arc<Broker>>) -> Result<&'static str, Problem> {
+    match broker.store.ping().await {
+        Ok(()) => Ok("ready\n"),
+        Err(error) => {
+            tracing::error!(%error, "not ready");
+            Err(RequestError::Overloaded.into())
+        }
+    }
+}
+
+async fn jwks(State(broker): State<Arc<Broker>>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "max-age=300")];
+    (headers, broker.jwks.clone()).into_response()
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+async fn scrape(State(broker): State<Arc<Broker>>) -> Response {
+    match broker.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+            .into_response(),
+        Err(_unwritable) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn not_found() -> Problem {
+    RequestError::NotFound { what: "path" }.into()
+}
+
+async fn other_method() -> Problem {
+    RequestError::Method.into()
+}

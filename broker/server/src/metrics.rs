@@ -1,0 +1,87 @@
+//! What is counted, in Prometheus' text form. Labels are closed sets: no caller can make a new time series.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// Labels of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    /// The matched route, or `unknown`.
+    pub(crate) route: String,
+    /// The status of the answer.
+    pub(crate) status: u16,
+}
+
+/// Labels of an attestation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AttestationLabels {
+    /// `affirmed` or `refused`.
+    pub(crate) outcome: &'static str,
+    /// The code of a refusal, empty when affirmed.
+    pub(crate) code: &'static str,
+}
+
+/// Labels of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GrantLabels {
+    /// `released` or `denied`.
+    pub(crate) outcome: &'static str,
+}
+
+/// Upper bounds, in seconds, of the buckets of request durations.
+const DURATIONS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// Everything that is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Requests answered.
+    pub(crate) requests: Family<RequestLabels, Counter>,
+    /// Seconds from the headers of a request to its answer.
+    pub(crate) request_seconds: Histogram,
+    /// Attestations decided.
+    pub(crate) attestations: Family<AttestationLabels, Counter>,
+    /// Grants asked for in affirmed attestations.
+    pub(crate) grants: Family<GrantLabels, Counter>,
+    /// Open connections.
+    pub(crate) connections: Gauge,
+    /// Connections that ended before their first request: TLS failures and peers that were too slow.
+    pub(crate) failed_handshakes: Counter,
+}
+
+impl Metrics {
+    /// All counters at zero.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("countersign");
+        let requests = Family::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        let request_seconds = Histogram::new(DURATIONS);
+        registry.register("http_request_seconds", "Time to answer a request", request_seconds.clone());
+        let attestations = Family::default();
+        registry.register("attestations", "Attestations decided", attestations.clone());
+        let grants = Family::default();
+        registry.register("grants", "Grants asked for by affirmed guests", grants.clone());
+        let connections = Gauge::default();
+        registry.register("connections", "Open connections", connections.clone());
+        let failed_handshakes = Counter::default();
+        registry.register("failed_handshakes", "Connections without a request", failed_handshakes.clone());
+        Self { registry, requests, request_seconds, attestations, grants, connections, failed_handshakes }
+    }
+
+    /// The text that a scraper reads.
+    pub(crate) fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}

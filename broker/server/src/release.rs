@@ -1,0 +1,145 @@
+//! From affirmed evidence to sealed grants. Everything here needs [`Affirmed`], which only the verifier makes.
+
+use evidence_formats::code::{Code, Coded};
+use keys::{
+    grant::GrantPayload,
+    jwk::TeePublicKey,
+    random::SystemRandom,
+    seal::{SealError, Sealed, seal},
+};
+use thiserror::Error;
+use uuid::Uuid;
+use verifier::{
+    Affirmed, Timestamp,
+    policy::{GrantFacts, LeaseFacts, ReleaseInput, ReleasePolicy},
+};
+
+use crate::{
+    attest::request::{GrantKind, GrantRequest},
+    decision::GrantRecord,
+    store::{Lease, SecretVersion, TenantId},
+    vault::{Vault, VaultError},
+};
+
+/// A released grant: sealed, with the lease to record.
+#[derive(Debug)]
+pub(crate) struct Released {
+    /// What only the guest's key opens.
+    pub(crate) sealed: Sealed,
+    /// The lease.
+    pub(crate) lease: Lease,
+}
+
+/// A grant that the guest does not get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// Why, for programs.
+    pub(crate) code: Code,
+    /// Why, for people.
+    pub(crate) reasons: Vec<String>,
+}
+
+/// The broker could not release what the policy allows: its own fault.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum ReleaseError {
+    /// The secret does not open.
+    #[error("the secret cannot be opened")]
+    Vault(#[from] VaultError),
+    /// It cannot be sealed.
+    #[error("the grant cannot be sealed")]
+    Seal(#[from] SealError),
+}
+
+/// What decides over every grant of one attestation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Releaser<'a> {
+    /// The proof that the evidence passed.
+    pub(crate) affirmed: &'a Affirmed,
+    /// The policy in force.
+    pub(crate) policy: &'a ReleasePolicy,
+    /// Opens secrets.
+    pub(crate) vault: &'a Vault,
+    /// Whose secrets.
+    pub(crate) tenant: &'a TenantId,
+    /// The key that the evidence is bound to.
+    pub(crate) tee_key: &'a TeePublicKey,
+    /// The time.
+    pub(crate) now: Timestamp,
+    /// When every lease ends at the latest, whatever the policy says.
+    pub(crate) ends_at: Timestamp,
+}
+
+impl Releaser<'_> {
+    /// Decides over one grant, and seals it when it is allowed. `secret` is its newest version, when there is one.
+    ///
+    /// A secret that does not exist is put to the policy like one that no workload may have: a guest cannot find out
+    /// which names exist.
+    pub(crate) fn release(
+        &self,
+        request: &GrantRequest,
+        secret: Option<&SecretVersion>,
+    ) -> Result<Result<Released, Denied>, ReleaseError> {
+        let GrantKind::Secret = request.kind;
+        let ttl = match self.judge(request, secret) {
+            Ok(ttl) => ttl,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        let Some(secret) = secret else {
+            let reasons = vec![format!("the grant {} does not exist", request.name)];
+            return Ok(Err(Denied { code: Code::new("release.secret.absent"), reasons }));
+        };
+        let value = self.vault.open_secret(self.tenant, &request.name, secret)?;
+        let payload = GrantPayload { grant: request.name.clone(), version: u64::from(secret.version), value };
+        let sealed = seal(&payload.to_plaintext(), self.tee_key, &mut SystemRandom::new())?;
+        let lease = Lease {
+            id: Uuid::new_v4().to_string(),
+            kind: request.kind.as_str(),
+            name: request.name.clone(),
+            version: secret.version,
+            issued_at: self.now,
+            expires_at: self.now.plus_seconds(i64::from(ttl)).min(self.ends_at),
+        };
+        Ok(Ok(Released { sealed, lease }))
+    }
+
+    /// Seconds of the longest lease.
+    fn longest(&self) -> u32 {
+        u32::try_from(self.ends_at.as_unix().saturating_sub(self.now.as_unix())).unwrap_or(0)
+    }
+
+    /// How many seconds the policy allows.
+    fn judge(&self, request: &GrantRequest, secret: Option<&SecretVersion>) -> Result<u32, Denied> {
+        let workloads = secret.map(|secret| secret.workloads.as_slice()).unwrap_or_default();
+        let grant = GrantFacts { name: &request.name, kind: request.kind.as_str(), workloads };
+        let lease = LeaseFacts { requested_ttl: self.longest(), renewal: false };
+        let input = ReleaseInput::new(self.affirmed, grant, lease, self.tenant.as_str(), self.now);
+        match self.policy.evaluate(&input) {
+            Ok(decision) if decision.allowed => Ok(decision.max_ttl),
+            Ok(decision) => {
+                Err(Denied { code: Code::new("release.policy.denied"), reasons: decision.deny.into_iter().collect() })
+            }
+            // A policy that fails allows nothing.
+            Err(error) => Err(Denied { code: error.code(), reasons: vec![error.to_string()] }),
+        }
+    }
+}
+
+/// What is recorded about a grant.
+pub(crate) fn record(request: &GrantRequest, outcome: &Result<Released, Denied>) -> GrantRecord {
+    let base = GrantRecord {
+        id: request.id.clone(),
+        kind: request.kind.as_str(),
+        name: request.name.clone(),
+        version: None,
+        lease: None,
+        code: None,
+        reasons: Vec::new(),
+    };
+    match outcome {
+        Ok(released) => {
+            GrantRecord { version: Some(released.lease.version), lease: Some(released.lease.id.clone()), ..base }
+        }
+        Err(denied) => GrantRecord { code: Some(denied.code), reasons: denied.reasons.clone(), ..base },
+    }
+}

@@ -1,0 +1,92 @@
+//! Decisions, the nonces that they consume and the leases that they open.
+
+use verifier::Timestamp;
+
+use super::{StoreFuture, TenantId};
+
+/// A decision as stored: what is searched for beside the full record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredDecision {
+    /// The attestation id.
+    pub(crate) id: String,
+    /// Whose policies decided.
+    pub(crate) tenant: TenantId,
+    /// When.
+    pub(crate) decided_at: Timestamp,
+    /// `affirmed` or `refused`.
+    pub(crate) outcome: &'static str,
+    /// The code of the refusal.
+    pub(crate) code: Option<String>,
+    /// Whether the evidence was authenticated. Records of evidence that was not are kept in a bounded number only.
+    pub(crate) authenticated: bool,
+    /// The whole record as JSON.
+    pub(crate) record: String,
+}
+
+/// The right to hold one grant for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lease {
+    /// Names the lease.
+    pub(crate) id: String,
+    /// The kind of grant, for example `secret`.
+    pub(crate) kind: &'static str,
+    /// What was granted.
+    pub(crate) name: String,
+    /// Which version of it.
+    pub(crate) version: u32,
+    /// When it was given.
+    pub(crate) issued_at: Timestamp,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// What one attestation writes: all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settlement {
+    /// The nonce that the attestation used.
+    pub(crate) nonce: [u8; 32],
+    /// When the nonce would have expired: after that its row is of no use.
+    pub(crate) nonce_expires_at: Timestamp,
+    /// The decision.
+    pub(crate) decision: StoredDecision,
+    /// The leases.
+    pub(crate) leases: Vec<Lease>,
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Settled {
+    /// The nonce was unused; everything is stored durably.
+    Recorded,
+    /// The nonce had been used before; nothing was stored, and nothing may be released.
+    Replayed,
+}
+
+/// Which decisions to list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct DecisionQuery {
+    /// Only this outcome.
+    pub(crate) outcome: Option<&'static str>,
+    /// At most so many.
+    pub(crate) limit: u32,
+}
+
+/// Stores decisions.
+pub(crate) trait DecisionStore {
+    /// Consumes the nonce and stores decision and leases in one durable transaction.
+    fn settle(&self, settlement: Settlement) -> StoreFuture<'_, Settled>;
+
+    /// Whether a nonce was consumed. A hint that saves work: only [`DecisionStore::settle`] decides.
+    fn is_consumed<'a>(&'a self, nonce: &'a [u8; 32]) -> StoreFuture<'a, bool>;
+
+    /// The record (JSON) of one decision.
+    fn decision<'a>(&'a self, tenant: &'a TenantId, id: &'a str) -> StoreFuture<'a, Option<String>>;
+
+    /// Records (JSON) of the newest decisions.
+    fn decisions<'a>(&'a self, tenant: &'a TenantId, query: &'a DecisionQuery) -> StoreFuture<'a, Vec<String>>;
+
+    /// Drops nonces that expired before `now` and all but the newest `keep_unauthenticated` records of evidence that was
+    /// not authenticated.
+    fn sweep(&self, now: Timestamp, keep_unauthenticated: u32) -> StoreFuture<'_, ()>;
+}

@@ -1,0 +1,92 @@
+//! Keys of the broker, which all replicas share, and the credentials of its administrators.
+
+use verifier::Timestamp;
+
+use super::{StoreError, StoreFuture};
+
+/// What a stored key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyPurpose {
+    /// Signs attestation results.
+    AttestationResult,
+    /// Authenticates nonces.
+    Nonce,
+}
+
+impl KeyPurpose {
+    /// As written in the store and in the envelope's associated data.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AttestationResult => "attestation-result",
+            Self::Nonce => "nonce",
+        }
+    }
+}
+
+/// A key under its envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProtectedKey {
+    /// Names it; for signing keys the `kid`.
+    pub(crate) id: String,
+    /// What it is for.
+    pub(crate) purpose: KeyPurpose,
+    /// The encrypted key.
+    pub(crate) envelope: Vec<u8>,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+}
+
+/// What an administrator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Everything.
+    Admin,
+    /// Read metadata and decisions; change nothing.
+    Auditor,
+}
+
+impl Role {
+    /// As written in the store.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// Reads what [`Role::as_str`] wrote.
+    pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "admin" => Ok(Self::Admin),
+            "auditor" => Ok(Self::Auditor),
+            unknown => Err(StoreError::Unknown { what: "role", found: unknown.to_owned() }),
+        }
+    }
+}
+
+/// Who may administer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Administrator {
+    /// SHA-256 of the client certificate (DER).
+    pub(crate) fingerprint: [u8; 32],
+    /// Shown as author of what they change.
+    pub(crate) name: String,
+    /// What they may do.
+    pub(crate) role: Role,
+}
+
+/// Stores the broker's own keys and administrators.
+pub(crate) trait KeyStore {
+    /// Keys of one purpose that are not retired, newest first.
+    fn protected_keys(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<ProtectedKey>>;
+
+    /// Stores a key.
+    fn insert_protected_key<'a>(&'a self, key: &'a ProtectedKey) -> StoreFuture<'a, ()>;
+
+    /// The administrator with this certificate.
+    fn administrator<'a>(&'a self, fingerprint: &'a [u8; 32]) -> StoreFuture<'a, Option<Administrator>>;
+
+    /// Registers an administrator.
+    fn insert_administrator<'a>(&'a self, administrator: &'a Administrator, now: Timestamp) -> StoreFuture<'a, ()>;
+}

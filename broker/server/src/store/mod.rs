@@ -1,0 +1,99 @@
+//! What the broker remembers, behind traits, so that a second database is a second implementation and nothing else.
+//!
+//! What must happen exactly once (a nonce, a secret version, a policy version) is a constraint or a transaction of the
+//! database, never a lock of this process: many brokers may share one store.
+
+use std::{fmt, future::Future, pin::Pin};
+
+use thiserror::Error;
+
+mod decisions;
+mod keys;
+mod rules;
+mod secrets;
+pub(crate) mod sqlite;
+
+pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Settled, Settlement, StoredDecision};
+pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
+pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore, StoredReferenceSet};
+pub(crate) use secrets::{SecretMetadata, SecretStore, SecretVersion};
+
+/// A boxed future, because a trait object cannot have `async fn`.
+pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Everything that a broker stores.
+pub(crate) trait Store: DecisionStore + KeyStore + RuleStore + SecretStore + Send + Sync + fmt::Debug {
+    /// Whether the store answers.
+    fn ping(&self) -> StoreFuture<'_, ()>;
+}
+
+/// The store could not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum StoreError {
+    /// The database failed or is out of reach.
+    #[error("the store failed")]
+    Database(#[from] sqlx::Error),
+    /// The embedded migrations do not fit the database.
+    #[error("the store's schema could not be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database file could not be made or protected.
+    #[error("the store's file could not be opened")]
+    File(#[from] std::io::Error),
+    /// A row says what this version does not understand.
+    #[error("the store holds an unknown {what}: {found:?}")]
+    Unknown {
+        /// Which column.
+        what: &'static str,
+        /// Its content.
+        found: String,
+    },
+    /// Somebody else wrote the same version at the same time; asking again helps.
+    #[error("the same version was written at the same time")]
+    Conflict,
+    /// The store is closing or its writer ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Names a tenant: a name of [`is_name`] form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub(crate) struct TenantId(String);
+
+impl TenantId {
+    /// The tenant that exists from the start.
+    pub(crate) fn default_tenant() -> Self {
+        Self("default".to_owned())
+    }
+
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether `text` may name a secret or a reference set: 1 to 128 of `a-z A-Z 0-9 . _ - /`, starting with a letter
+/// or digit and without an empty, `.` or `..` segment, so that it is the same in a URL, a table and a log.
+pub(crate) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    text.len() <= 128
+        && text.bytes().all(allowed)
+        && text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && text.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["disk-key", "a", "team/db_password.v2", "0"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "a/../b", ".hidden", "a b", "ä", "a\n", &"x".repeat(129)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+}

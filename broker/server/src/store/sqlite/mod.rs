@@ -1,0 +1,67 @@
+//! The embedded store: SQLite in WAL mode, every commit flushed to disk.
+
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Store, StoreError, StoreFuture};
+
+mod decisions;
+mod keys;
+mod rules;
+mod secrets;
+mod writer;
+
+/// How many connections read at the same time.
+const READERS: u32 = 4;
+/// How long a connection waits for another process's write.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
+    pool: SqlitePool,
+    writer: writer::Writer,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it (readable for its owner alone) when it is absent, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or its schema is newer than this program.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .pragma("secure_delete", "ON");
+        let pool = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.clone()).await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self { pool, writer: writer::Writer::start(&options).await? })
+    }
+
+    /// Closes every connection, so that all is in the main file.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Store for SqliteStore {
+    fn ping(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async {
+            sqlx::query("SELECT 1").execute(&self.pool).await?;
+            Ok(())
+        })
+    }
+}
+
+/// A column that holds seconds since the epoch, or a count, as this program's `u32`.
+fn to_u32(what: &'static str, value: i64) -> Result<u32, StoreError> {
+    u32::try_from(value).map_err(|_out_of_range| StoreError::Unknown { what, found: value.to_string() })
+}

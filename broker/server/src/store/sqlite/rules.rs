@@ -1,0 +1,155 @@
+//! Reference values and policies in SQLite.
+
+use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
+use verifier::Timestamp;
+
+use super::{
+    super::{PolicyKind, PolicyVersion, RuleStore, StoreError, StoreFuture, StoredReferenceSet, TenantId},
+    SqliteStore, to_u32,
+};
+
+impl RuleStore for SqliteStore {
+    fn rulebook_generation(&self) -> StoreFuture<'_, u64> {
+        Box::pin(async {
+            let row = sqlx::query("SELECT generation FROM rulebook_generation").fetch_one(&self.pool).await?;
+            let generation: i64 = row.try_get("generation")?;
+            u64::try_from(generation)
+                .map_err(|_negative| StoreError::Unknown { what: "generation", found: generation.to_string() })
+        })
+    }
+
+    fn insert_policy<'a>(&'a self, tenant: &'a TenantId, policy: &'a PolicyVersion) -> StoreFuture<'a, u32> {
+        Box::pin(async move {
+            let mut transaction = self.begin_change().await?;
+            let row = sqlx::query(
+                "INSERT INTO policies (tenant, kind, version, digest, source, author, created_at)
+                 SELECT ?1, ?2, COALESCE(MAX(version), 0) + 1, ?3, ?4, ?5, ?6 FROM policies WHERE tenant = ?1 AND kind = ?2
+                 RETURNING version",
+            )
+            .bind(tenant.as_str())
+            .bind(policy.kind.as_str())
+            .bind(&policy.digest)
+            .bind(&policy.source)
+            .bind(&policy.author)
+            .bind(policy.created_at.as_unix())
+            .fetch_one(&mut *transaction)
+            .await?;
+            let version = to_u32("policy version", row.try_get("version")?)?;
+            transaction.commit().await?;
+            Ok(version)
+        })
+    }
+
+    fn policies<'a>(&'a self, tenant: &'a TenantId, kind: PolicyKind) -> StoreFuture<'a, Vec<PolicyVersion>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT kind, version, digest, author, created_at, source FROM policies
+                 WHERE tenant = ? AND kind = ? ORDER BY version DESC",
+            )
+            .bind(tenant.as_str())
+            .bind(kind.as_str())
+            .fetch_all(&self.pool)
+            .await?;
+            rows.iter().map(policy_of).collect()
+        })
+    }
+
+    fn insert_reference_sets<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        sets: &'a [StoredReferenceSet],
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let mut transaction = self.begin_change().await?;
+            for set in sets {
+                let inserted = sqlx::query(
+                    "INSERT INTO reference_sets (tenant, id, version, definition, author, created_at, retired_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                )
+                .bind(tenant.as_str())
+                .bind(&set.id)
+                .bind(set.version)
+                .bind(&set.definition)
+                .bind(&set.author)
+                .bind(set.created_at.as_unix())
+                .bind(set.retired_at.map(Timestamp::as_unix))
+                .execute(&mut *transaction)
+                .await?;
+                if inserted.rows_affected() == 0 {
+                    return Err(StoreError::Conflict);
+                }
+            }
+            transaction.commit().await?;
+            Ok(())
+        })
+    }
+
+    fn reference_sets<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<StoredReferenceSet>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT id, version, definition, author, created_at, retired_at FROM reference_sets
+                 WHERE tenant = ? ORDER BY id, version",
+            )
+            .bind(tenant.as_str())
+            .fetch_all(&self.pool)
+            .await?;
+            rows.iter().map(set_of).collect()
+        })
+    }
+
+    fn retire_reference_sets<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        id: &'a str,
+        version: Option<u32>,
+        at: Timestamp,
+    ) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let mut transaction = self.begin_change().await?;
+            let retired = sqlx::query(
+                "UPDATE reference_sets SET retired_at = ?1
+                 WHERE tenant = ?2 AND id = ?3 AND (?4 IS NULL OR version = ?4)
+                   AND (retired_at IS NULL OR retired_at > ?1)",
+            )
+            .bind(at.as_unix())
+            .bind(tenant.as_str())
+            .bind(id)
+            .bind(version)
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(retired.rows_affected())
+        })
+    }
+}
+
+impl SqliteStore {
+    /// A transaction that holds the write lock from the start and tells every replica to reload its rules.
+    async fn begin_change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("UPDATE rulebook_generation SET generation = generation + 1").execute(&mut *transaction).await?;
+        Ok(transaction)
+    }
+}
+
+fn policy_of(row: &SqliteRow) -> Result<PolicyVersion, StoreError> {
+    Ok(PolicyVersion {
+        kind: PolicyKind::parse(&row.try_get::<String, _>("kind")?)?,
+        version: to_u32("policy version", row.try_get("version")?)?,
+        digest: row.try_get("digest")?,
+        author: row.try_get("author")?,
+        created_at: Timestamp::from_unix(row.try_get("created_at")?),
+        source: row.try_get("source")?,
+    })
+}
+
+fn set_of(row: &SqliteRow) -> Result<StoredReferenceSet, StoreError> {
+    Ok(StoredReferenceSet {
+        id: row.try_get("id")?,
+        version: to_u32("reference set version", row.try_get("version")?)?,
+        definition: row.try_get("definition")?,
+        author: row.try_get("author")?,
+        created_at: Timestamp::from_unix(row.try_get("created_at")?),
+        retired_at: row.try_get::<Option<i64>, _>("retired_at")?.map(Timestamp::from_unix),
+    })
+}

@@ -1,0 +1,116 @@
+//! Secrets in SQLite.
+
+use sqlx::Row;
+use verifier::Timestamp;
+
+use super::{
+    super::{SecretMetadata, SecretStore, SecretVersion, StoreError, StoreFuture, TenantId},
+    SqliteStore, to_u32,
+};
+
+impl SecretStore for SqliteStore {
+    fn next_secret_version<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, u32> {
+        Box::pin(async move {
+            let row =
+                sqlx::query("SELECT COALESCE(MAX(version), 0) + 1 AS next FROM secrets WHERE tenant = ? AND name = ?")
+                    .bind(tenant.as_str())
+                    .bind(name)
+                    .fetch_one(&self.pool)
+                    .await?;
+            to_u32("secret version", row.try_get("next")?)
+        })
+    }
+
+    fn insert_secret<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        metadata: &'a SecretMetadata,
+        envelope: &'a [u8],
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let inserted = sqlx::query(
+                "INSERT INTO secrets (tenant, name, version, envelope, workloads, created_by, created_at)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(tenant.as_str())
+            .bind(&metadata.name)
+            .bind(metadata.version)
+            .bind(envelope)
+            .bind(metadata.workloads.join(" "))
+            .bind(&metadata.created_by)
+            .bind(metadata.created_at.as_unix())
+            .execute(&self.pool)
+            .await?;
+            if inserted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+        })
+    }
+
+    fn newest_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT version, workloads, envelope FROM secrets
+                 WHERE tenant = ? AND name = ? AND envelope IS NOT NULL ORDER BY version DESC LIMIT 1",
+            )
+            .bind(tenant.as_str())
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
+            row.map(|row| {
+                Ok(SecretVersion {
+                    version: to_u32("secret version", row.try_get("version")?)?,
+                    workloads: words(&row.try_get::<String, _>("workloads")?),
+                    envelope: row.try_get("envelope")?,
+                })
+            })
+            .transpose()
+        })
+    }
+
+    fn secret_metadata<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: Option<&'a str>,
+    ) -> StoreFuture<'a, Vec<SecretMetadata>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT name, version, workloads, created_by, created_at FROM secrets
+                 WHERE tenant = ?1 AND (?2 IS NULL OR name = ?2) AND envelope IS NOT NULL ORDER BY name, version DESC",
+            )
+            .bind(tenant.as_str())
+            .bind(name)
+            .fetch_all(&self.pool)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(SecretMetadata {
+                        name: row.try_get("name")?,
+                        version: to_u32("secret version", row.try_get("version")?)?,
+                        workloads: words(&row.try_get::<String, _>("workloads")?),
+                        created_by: row.try_get("created_by")?,
+                        created_at: Timestamp::from_unix(row.try_get("created_at")?),
+                    })
+                })
+                .collect()
+        })
+    }
+
+    fn delete_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, now: Timestamp) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let deleted = sqlx::query(
+                "UPDATE secrets SET envelope = NULL, deleted_at = ? WHERE tenant = ? AND name = ? AND envelope IS NOT NULL",
+            )
+            .bind(now.as_unix())
+            .bind(tenant.as_str())
+            .bind(name)
+            .execute(&self.pool)
+            .await?;
+            Ok(deleted.rows_affected())
+        })
+    }
+}
+
+/// Names have no spaces, so a list of them is stored with spaces between.
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,110 @@
+//! Secrets and keys at rest: envelopes under the root key, each bound to the row it stands in.
+//!
+//! The context of an envelope names tenant, name and version (or purpose and id), so that an envelope that is copied to
+//! another row, or an old version that is put in the place of a new one, does not open.
+
+use std::{fmt, sync::Arc};
+
+use keys::{
+    envelope::{Context, EnvelopeError, RootKey},
+    random::SystemRandom,
+    secret::SecretBytes,
+};
+use thiserror::Error;
+use verifier::Timestamp;
+
+use crate::store::{KeyPurpose, ProtectedKey, SecretMetadata, SecretVersion, Store, StoreError, TenantId};
+
+/// How often a version number that was taken meanwhile is tried again.
+const ATTEMPTS: u32 = 8;
+
+/// Seals and opens what the store holds.
+pub(crate) struct Vault {
+    store: Arc<dyn Store>,
+    root: RootKey,
+}
+
+/// A secret or key cannot be stored or opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum VaultError {
+    /// The store failed.
+    #[error("the secret cannot be read or written")]
+    Store(#[from] StoreError),
+    /// The envelope does not open: wrong root key, or the row was changed.
+    #[error("the envelope cannot be made or opened")]
+    Envelope(#[from] EnvelopeError),
+}
+
+fn secret_context(tenant: &TenantId, name: &str, version: u32) -> Context {
+    Context::new(&["secret", tenant.as_str(), name, &version.to_string()])
+}
+
+fn key_context(purpose: KeyPurpose, id: &str) -> Context {
+    Context::new(&["key", purpose.as_str(), id])
+}
+
+impl Vault {
+    /// Over this store, under this root key.
+    pub(crate) fn new(store: Arc<dyn Store>, root: RootKey) -> Self {
+        Self { store, root }
+    }
+
+    /// Stores a new version of a secret.
+    pub(crate) async fn put_secret(
+        &self,
+        tenant: &TenantId,
+        mut metadata: SecretMetadata,
+        content: &SecretBytes,
+    ) -> Result<SecretMetadata, VaultError> {
+        for _ in 0..ATTEMPTS {
+            metadata.version = self.store.next_secret_version(tenant, &metadata.name).await?;
+            let context = secret_context(tenant, &metadata.name, metadata.version);
+            let envelope = self.root.seal(&context, content, &mut SystemRandom::new())?;
+            match self.store.insert_secret(tenant, &metadata, &envelope).await {
+                Ok(()) => return Ok(metadata),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Opens one version of a secret.
+    pub(crate) fn open_secret(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        secret: &SecretVersion,
+    ) -> Result<SecretBytes, VaultError> {
+        Ok(self.root.open(&secret_context(tenant, name, secret.version), &secret.envelope)?)
+    }
+
+    /// Stores a key of the broker.
+    pub(crate) async fn put_key(
+        &self,
+        purpose: KeyPurpose,
+        id: &str,
+        key: &SecretBytes,
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
+        let envelope = self.root.seal(&key_context(purpose, id), key, &mut SystemRandom::new())?;
+        let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now };
+        Ok(self.store.insert_protected_key(&key).await?)
+    }
+
+    /// Opens every key of one purpose, newest first.
+    pub(crate) async fn keys(&self, purpose: KeyPurpose) -> Result<Vec<(String, SecretBytes)>, VaultError> {
+        let open = |key: ProtectedKey| {
+            let opened = self.root.open(&key_context(purpose, &key.id), &key.envelope)?;
+            Ok((key.id, opened))
+        };
+        self.store.protected_keys(purpose).await?.into_iter().map(open).collect()
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vault(root key {})", self.root.id())
+    }
+}
