@@ -47,6 +47,15 @@ impl Bundle {
         Self { items: BTreeMap::new() }
     }
 
+    /// Parses a collection in either form: JSON when it begins with a brace, else CBOR (RFC 9999 section 3, demultiplexing).
+    ///
+    /// # Errors
+    /// [`BundleError`] says which rule the bytes break, and where.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first == Some(&b'{') { Self::parse_json(bytes) } else { Self::parse_cbor(bytes) }
+    }
+
     /// Parses a JSON collection (`application/cmw+json`) of at most [`BUNDLE_LIMIT`] bytes.
     ///
     /// # Errors

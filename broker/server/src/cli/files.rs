@@ -37,29 +37,38 @@ pub(crate) struct Candidate {
     pub(crate) named: bool,
 }
 
-/// Reads files and, not recursively, the files of folders, in the order of their names.
+/// Reads files and, not recursively, the files of folders, in the order of their names. A file in a folder that cannot be
+/// used is a note.
 ///
 /// # Errors
 /// When something named cannot be read, or a folder holds more than 256 files.
-pub(crate) fn candidates(paths: &[PathBuf]) -> Result<Vec<Candidate>> {
+pub(crate) fn candidates(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     for path in paths {
         if !path.is_dir() {
             candidates.push(Candidate { path: path.clone(), bytes: read(path)?, named: true });
             continue;
         }
-        let mut files = Vec::new();
-        for entry in path.read_dir().with_context(|| format!("listing {}", path.display()))? {
-            let entry = entry.with_context(|| format!("listing {}", path.display()))?.path();
-            if entry.is_file() {
-                files.push(entry);
+        for file in files_in(path)? {
+            match read(&file) {
+                Ok(bytes) => candidates.push(Candidate { path: file, bytes, named: false }),
+                Err(error) => notes.push(format!("ignored: {error:#}")),
             }
-        }
-        anyhow::ensure!(files.len() <= MOST_FILES, "{} holds more than {MOST_FILES} files", path.display());
-        files.sort();
-        for file in files {
-            candidates.push(Candidate { bytes: read(&file)?, path: file, named: false });
         }
     }
     Ok(candidates)
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listing = || format!("listing {}", folder.display());
+    let mut files = Vec::new();
+    for entry in folder.read_dir().with_context(listing)? {
+        let entry = entry.with_context(listing)?.path();
+        if entry.is_file() {
+            files.push(entry);
+        }
+    }
+    anyhow::ensure!(files.len() <= MOST_FILES, "{} holds more than {MOST_FILES} files", folder.display());
+    files.sort();
+    Ok(files)
 }

@@ -42,6 +42,18 @@ pub(crate) fn complain(text: &str) {
     let _closed_pipe = writeln!(io::stderr().lock(), "countersign: {text}");
 }
 
+/// An error's message with those of its sources.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// Prints an error with all its causes and makes it the exit status `status`.
 pub(crate) fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
     complain(&format!("{error:#}"));

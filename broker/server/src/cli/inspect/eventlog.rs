@@ -11,12 +11,21 @@ use super::Refusal;
 pub(super) fn tcg2(bytes: &[u8]) -> Result<Value, Refusal> {
     let log = EventLog::parse(bytes)?;
     let mut replayed = Map::new();
+    // A log may announce a bank and then leave its digests out: the other banks still replay.
+    let mut not_replayed = Map::new();
     for bank in log.algorithms() {
-        let values = log.replay_pcrs(*bank)?;
-        let registers = values.values().iter().map(|(pcr, digest)| (pcr.to_string(), json!(digest.to_string())));
-        replayed.insert(bank.to_string(), Value::Object(registers.collect()));
+        match log.replay_pcrs(*bank) {
+            Ok(replay) => {
+                let values = replay.values().iter();
+                let registers = values.map(|(pcr, digest)| (pcr.to_string(), json!(digest.to_string())));
+                replayed.insert(bank.to_string(), Value::Object(registers.collect()));
+            }
+            Err(error) => {
+                not_replayed.insert(bank.to_string(), json!(error.to_string()));
+            }
+        }
     }
-    Ok(json!({ "events": events(&log), "replayed": replayed }))
+    Ok(json!({ "events": events(&log), "replayed": replayed, "not_replayed": not_replayed }))
 }
 
 pub(super) fn ccel(bytes: &[u8]) -> Result<Value, Refusal> {

@@ -5,7 +5,7 @@ mod snp;
 mod tdx;
 mod tpm;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
 use evidence_formats::{
@@ -64,20 +64,8 @@ struct Refusal {
 
 impl<E: Coded> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self { code: error.code(), reason: chain(&error) }
+        Self { code: error.code(), reason: output::with_sources(&error) }
     }
-}
-
-/// An error's message with those of its sources.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// Runs the command: 0 parsed, 1 refused by the parser, 2 usage or unreadable file.
@@ -115,10 +103,9 @@ fn inspect(kind: Kind, bytes: &[u8]) -> Result<Value, Refusal> {
     }
 }
 
-/// Lists the items of a bundle. A JSON collection begins with a brace, a CBOR one with a map header (RFC 9999 §3.3).
+/// Lists the items of a bundle.
 fn bundle(bytes: &[u8]) -> Result<Value, Refusal> {
-    let is_json = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let bundle = if is_json { Bundle::parse_json(bytes)? } else { Bundle::parse_cbor(bytes)? };
+    let bundle = Bundle::parse(bytes)?;
     let items: serde_json::Map<_, _> = bundle
         .items()
         .map(|(name, item)| {

@@ -10,7 +10,7 @@ pub(super) fn quote(bytes: &[u8]) -> Result<Value, Refusal> {
     let body = &quote.body;
     let trailing = match quote.trailing {
         Trailing::None => json!(null),
-        other => json!(format!("{other:?}")),
+        other @ (Trailing::Padding { .. } | Trailing::Data { .. }) => json!(format!("{other:?}")),
     };
     Ok(json!({
         "version": format!("{:?}", quote.version),

@@ -1,12 +1,237 @@
-//! `countersign verify`.
+//! `countersign verify`: judges evidence in files, offline, with the core that the broker uses.
 
-use std::process::ExitCode;
+mod endorsements;
+mod evidence;
+mod outcome;
+
+use std::{path::PathBuf, process::ExitCode, time::SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use evidence_formats::{
+    binding::{BindingDigest, Nonce},
+    bytes::ReportData,
+    code::Coded,
+};
+use keys::jwk::TeePublicKey;
+use verifier::{
+    Appraisal, AuthenticateError, Criteria, CrlFloors, Expected, Forgetful, Policing, Revocation, Terms, Timestamp,
+    TrustAnchors, Warnings, appraise, authenticate,
+    baseline::Baseline,
+    policy::AppraisalPolicy,
+    reference::{ReferenceValues, References},
+};
+
+use self::{
+    endorsements::Gathered,
+    evidence::EvidenceType,
+    outcome::{Outcome, Verdict},
+};
+use super::{
+    files,
+    output::{self, Format},
+};
 
 /// Arguments of `countersign verify`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(
+    after_help = "Exit status: 0 authentic and passes the baseline (and affirming, where a policy was given); 1 rejected; \
+                  2 usage or unreadable file; 3 not decided, an endorsement is missing."
+)]
+pub(crate) struct Args {
+    /// What the evidence is
+    #[arg(long = "type", value_enum)]
+    kind: EvidenceType,
+    /// The evidence
+    #[arg(long, value_name = "FILE")]
+    evidence: PathBuf,
+    /// Certificates, CRLs and vendor documents, each recognised by its content; may be repeated
+    #[arg(long, value_name = "FILE_OR_DIR")]
+    endorsements: Vec<PathBuf>,
+    /// Replaces the built-in vendor roots; may be repeated
+    #[arg(long, value_name = "FILE")]
+    trust_anchor: Vec<PathBuf>,
+    /// The exact report data expected
+    #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
+    report_data: Option<ReportData>,
+    /// Compute the expected report data from this nonce and the TEE key
+    #[arg(long, value_name = "B64URL", requires = "tee_key")]
+    nonce: Option<Nonce>,
+    /// Public TEE key, a JWK
+    #[arg(long, value_name = "FILE", requires = "nonce")]
+    tee_key: Option<PathBuf>,
+    /// The time to verify at [default: now]
+    #[arg(long, value_name = "RFC3339", value_parser = Timestamp::parse_rfc3339)]
+    at: Option<Timestamp>,
+    /// Whether revocation data must be there
+    #[arg(long, value_enum, default_value = "require")]
+    revocation: RevocationMode,
+    /// Appraisal policy, Rego
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Reference values, JSON
+    #[arg(long, value_name = "FILE")]
+    reference_values: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum RevocationMode {
+    /// Without a current CRL nothing is decided
+    Require,
+    /// A missing CRL is listed as unchecked
+    IfPresent,
+}
+
+impl From<RevocationMode> for Revocation {
+    fn from(mode: RevocationMode) -> Self {
+        match mode {
+            RevocationMode::Require => Self::Require,
+            RevocationMode::IfPresent => Self::IfPresent,
+        }
+    }
+}
 
 /// Runs the command.
-pub(crate) fn run(_args: &Args) -> ExitCode {
-    ExitCode::from(super::output::USAGE)
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match Inputs::read(args).and_then(|inputs| verify(args, &inputs)) {
+        Ok(outcome) => outcome.report(args.format),
+        Err(error) => output::fail(&error, output::USAGE),
+    }
+}
+
+/// Everything that the command line names, read and parsed. What fails here is the operator's own file: exit status 2.
+struct Inputs {
+    anchors: TrustAnchors,
+    expected: Expected,
+    now: Timestamp,
+    baseline: Baseline,
+    policy: Option<AppraisalPolicy>,
+    reference_values: Option<ReferenceValues>,
+}
+
+impl Inputs {
+    fn read(args: &Args) -> Result<Self> {
+        Ok(Self {
+            anchors: anchors(&args.trust_anchor)?,
+            expected: expected(args)?,
+            now: args.at.map_or_else(now, Ok)?,
+            baseline: Baseline,
+            policy: args.policy.as_ref().map(policy).transpose()?,
+            reference_values: args.reference_values.as_ref().map(reference_values).transpose()?,
+        })
+    }
+
+    fn criteria(&self) -> Criteria<'_> {
+        Criteria {
+            baseline: &self.baseline,
+            references: self
+                .reference_values
+                .as_ref()
+                .map_or(References::Unchecked { reason: "no --reference-values given" }, References::Require),
+            policing: self.policy.as_ref().map_or(Policing::Unapplied { reason: "no --policy given" }, Policing::Apply),
+            warnings: Warnings::Refuse,
+        }
+    }
+}
+
+fn anchors(files: &[PathBuf]) -> Result<TrustAnchors> {
+    if files.is_empty() {
+        return Ok(TrustAnchors::vendor());
+    }
+    let contents = files.iter().map(|file| files::read(file)).collect::<Result<Vec<_>>>()?;
+    TrustAnchors::from_files(contents.iter().map(Vec::as_slice)).context("reading --trust-anchor")
+}
+
+fn expected(args: &Args) -> Result<Expected> {
+    if let Some(report_data) = args.report_data {
+        return Ok(Expected::ReportData(report_data));
+    }
+    let (Some(nonce), Some(file)) = (args.nonce, &args.tee_key) else {
+        return Ok(Expected::Unchecked { reason: "neither --report-data nor --nonce given" });
+    };
+    let key: TeePublicKey =
+        serde_json::from_slice(&files::read(file)?).with_context(|| format!("{} is not a TEE key", file.display()))?;
+    Ok(Expected::Binding(BindingDigest::native(&nonce, &key)?))
+}
+
+fn now() -> Result<Timestamp> {
+    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(Timestamp::from_unix(i64::try_from(elapsed.as_secs())?))
+}
+
+fn policy(file: &PathBuf) -> Result<AppraisalPolicy> {
+    let text = String::from_utf8(files::read(file)?).with_context(|| format!("{} is not UTF-8", file.display()))?;
+    let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    AppraisalPolicy::compile(&name, &text).map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.code()))
+}
+
+fn reference_values(file: &PathBuf) -> Result<ReferenceValues> {
+    ReferenceValues::parse(&files::read(file)?)
+        .map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.code()))
+}
+
+fn verify(args: &Args, inputs: &Inputs) -> Result<Outcome> {
+    let bytes = files::read(&args.evidence)?;
+    let gathered = match endorsements::gather(&args.endorsements)? {
+        Ok(gathered) => gathered,
+        Err(outcome) => return Ok(outcome),
+    };
+    Ok(match evidence::parse(args.kind, &bytes, gathered.cert_table.clone()) {
+        Ok(evidence) => judge(&evidence, &gathered, inputs, args.revocation.into()).with_notes(gathered.notes),
+        Err(refusal) => refusal,
+    })
+}
+
+fn judge(
+    evidence: &evidence_formats::evidence::Evidence,
+    gathered: &Gathered,
+    inputs: &Inputs,
+    revocation: Revocation,
+) -> Outcome {
+    let attempt = |revocation| {
+        let terms = Terms {
+            anchors: &inputs.anchors,
+            revocation,
+            expected: inputs.expected,
+            now: inputs.now,
+            memory: &Forgetful,
+            crl_floors: CrlFloors::NONE,
+        };
+        authenticate(evidence, &gathered.endorsements, &terms)
+            .map(|authentic| appraise(&authentic, &inputs.criteria(), inputs.now))
+    };
+    match attempt(revocation) {
+        Ok(appraisal) => appraised(&appraisal),
+        Err(error) if error.is_missing_endorsement() => {
+            // Evidence that would be refused with the missing CRL at hand, too, is refused now: waiting for it is in vain.
+            let refused = attempt(Revocation::IfPresent).ok().map(|appraisal| appraised(&appraisal));
+            refused.filter(|outcome| outcome.verdict == Verdict::Rejected).unwrap_or_else(|| undecided(&error))
+        }
+        Err(error) => Outcome::refused(Verdict::Rejected, &error),
+    }
+}
+
+fn undecided(error: &AuthenticateError) -> Outcome {
+    Outcome::refused(Verdict::Undecided, error)
+}
+
+fn appraised(appraisal: &Appraisal) -> Outcome {
+    let reasons: Vec<String> = appraisal.reasons().iter().map(|reason| reason.text.clone()).collect();
+    let code = appraisal.code();
+    Outcome {
+        verdict: if code.is_none() { Verdict::Accepted } else { Verdict::Rejected },
+        code,
+        reason: reasons.first().cloned(),
+        reasons,
+        claims: None,
+        tcb_status: None,
+        advisories: Vec::new(),
+        unchecked: Vec::new(),
+        relaxed: appraisal.relaxed().to_vec(),
+        notes: Vec::new(),
+    }
+    .with_claims(appraisal.claims())
+    .with_unchecked(appraisal.unchecked())
 }

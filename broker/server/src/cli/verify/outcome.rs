@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use evidence_formats::code::Code;
+use evidence_formats::code::{Code, Coded};
 use serde::Serialize;
 use verifier::{Claims, TcbStatus, Unchecked};
 
@@ -29,7 +29,7 @@ pub(super) struct Outcome {
     pub(super) verdict: Verdict,
     pub(super) code: Option<Code>,
     pub(super) reason: Option<String>,
-    pub(super) claims: Option<Claims>,
+    pub(super) claims: Option<Box<Claims>>,
     pub(super) tcb_status: Option<TcbStatus>,
     pub(super) advisories: Vec<String>,
     pub(super) unchecked: Vec<&'static str>,
@@ -42,10 +42,11 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// A refusal before there were claims.
-    pub(super) fn refused(verdict: Verdict, code: Code, reason: String) -> Self {
+    pub(super) fn refused(verdict: Verdict, error: &impl Coded) -> Self {
+        let reason = output::with_sources(error);
         Self {
             verdict,
-            code: Some(code),
+            code: Some(error.code()),
             reasons: vec![reason.clone()],
             reason: Some(reason),
             claims: None,
@@ -61,7 +62,7 @@ impl Outcome {
     pub(super) fn with_claims(mut self, claims: &Claims) -> Self {
         self.tcb_status = claims.tcb.status;
         self.advisories.clone_from(&claims.tcb.advisories);
-        self.claims = Some(claims.clone());
+        self.claims = Some(Box::new(claims.clone()));
         self
     }
 
@@ -73,6 +74,12 @@ impl Outcome {
                 self.notes.push(format!("{} not checked: {}", item.what, item.reason));
             }
         }
+        self
+    }
+
+    /// Adds what was noticed about the files.
+    pub(super) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
         self
     }
 
