@@ -1,0 +1,19 @@
+//! TPM quotes, signatures, public areas, the documents that carry them, and Azure's HCL report.
+#![no_main]
+
+use evidence_formats::{
+    hcl::HclReport,
+    tpm::{AzureDocument, TpmDocument, TpmPublic, TpmQuote, TpmSignature},
+};
+use fuzz::within_memory;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    within_memory(|| {
+        let _ = TpmQuote::parse(bytes);
+        let _ = TpmSignature::parse(bytes);
+        let _ = TpmPublic::parse(bytes);
+        let _ = TpmDocument::parse(bytes);
+        let _ = AzureDocument::parse(bytes);
+        let _ = HclReport::parse(bytes);
+    });
+});
