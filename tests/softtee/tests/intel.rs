@@ -6,8 +6,7 @@ use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 use evidence_formats::eventlog::EventLog;
 use evidence_formats::tdx::{CollateralKind, QeIdentity, SignedDocument, TcbInfo, TdxQuote};
 use openssl::x509::X509Crl;
-use softtee::intel::{AT, Collateral, PckCa, PckSpec, QuoteSpec, TdxPlatform};
-use softtee::{pem, x509::Issued};
+use softtee::intel::{AT, Collateral, PckCa, PckSpec, QuoteSpec, TdxPlatform, pck_chain};
 
 fn body_and_signature(document: &[u8], member: &str) -> (String, Vec<u8>) {
     let kind = if member == "tcbInfo" { CollateralKind::TcbInfo } else { CollateralKind::QeIdentity };
@@ -18,9 +17,8 @@ fn body_and_signature(document: &[u8], member: &str) -> (String, Vec<u8>) {
 fn judge(quote: &[u8], collateral: &Collateral, platform: &TdxPlatform) -> Result<VerifiedReport, String> {
     let (tcb_info, tcb_info_signature) = body_and_signature(&collateral.tcb_info(), "tcbInfo");
     let (qe_identity, qe_identity_signature) = body_and_signature(&collateral.qe_identity(), "enclaveIdentity");
-    let chain = |issued: [&Issued; 2]| issued.map(|issued| pem::certificate(&issued.der())).concat();
     let collateral = QuoteCollateralV3 {
-        pck_crl_issuer_chain: chain([platform.pki.pck_ca(platform.pck.ca), &platform.pki.root]),
+        pck_crl_issuer_chain: collateral.pck_crl_chain(),
         root_ca_crl: collateral.root_crl(),
         pck_crl: collateral.pck_crl(),
         tcb_info_issuer_chain: collateral.signing_chain(),
@@ -41,7 +39,7 @@ fn healthy_quotes_of_every_body_are_up_to_date() {
     for ca in [PckCa::Platform, PckCa::Processor] {
         let mut platform = TdxPlatform::new();
         platform.pck.ca = ca;
-        for td in [platform.td(), platform.td15()] {
+        for td in [platform.td(), platform.td15(), platform.td15_extended()] {
             let quote = platform.quote(&td).to_bytes(&platform);
             let report = judge(&quote, &platform.collateral(AT), &platform).unwrap();
             assert_eq!((report.status.as_str(), report.advisory_ids.len()), ("UpToDate", 0));
@@ -49,6 +47,16 @@ fn healthy_quotes_of_every_body_are_up_to_date() {
         let td = platform.td();
         let as_v5 = QuoteSpec { version: 5, ..platform.quote(&td) }.to_bytes(&platform);
         assert_eq!(judge(&as_v5, &platform.collateral(AT), &platform).unwrap().status, "UpToDate");
+    }
+}
+
+#[test]
+fn a_tdx_1_0_module_is_judged_by_the_platform_levels_alone() {
+    let mut platform = TdxPlatform::new();
+    for (minor, status) in [(5, "UpToDate"), (3, "OutOfDate")] {
+        platform.tee_tcb_svn = TdxPlatform::svn(minor, 0, 3);
+        let quote = platform.quote(&platform.td()).to_bytes(&platform);
+        assert_eq!(judge(&quote, &platform.collateral(AT), &platform).unwrap().status, status);
     }
 }
 
@@ -91,6 +99,12 @@ fn single_overrides_are_refused_by_an_independent_verifier() {
     quote.qe_report_key = Some(platform.pki.tcb_signing.key.clone());
     refused(&quote, &collateral);
 
+    let mut pck = platform.pki.pck(&platform.pck);
+    pck.certificate.remove(softtee::intel::oids::SGX);
+    let mut quote = healthy.clone();
+    quote.certification_data = Some(pck_chain(&[&pck, &platform.pki.platform_ca, &platform.pki.root]));
+    refused(&quote, &collateral);
+
     let mut revoked = collateral.clone();
     revoked.pck_crl = revoked.pck_crl.revoking(&platform.pki.pck(&platform.pck).certificate.serial);
     refused(&healthy, &revoked);
@@ -111,7 +125,7 @@ fn single_overrides_are_refused_by_an_independent_verifier() {
 #[test]
 fn our_parsers_read_what_is_made() {
     let platform = TdxPlatform::new();
-    for td in [platform.td(), platform.td15()] {
+    for td in [platform.td(), platform.td15(), platform.td15_extended()] {
         let bytes = QuoteSpec { trailing: vec![0; 9], ..platform.quote(&td) }.to_bytes(&platform);
         let quote = TdxQuote::parse(&bytes).unwrap();
         assert_eq!(quote.body, td);

@@ -23,7 +23,7 @@ fn pki_writes_anchors_and_endorsements() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 15);
+    assert_eq!(files.len(), 16);
     assert_eq!(files[..3], ["genoa-crl.der", "genoa-vcek.der", "genoa-vlek.der"]);
 }
 
@@ -81,4 +81,20 @@ fn tsm_serves_until_it_is_told_to_end_and_unmounts() {
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
     assert!(!directory.path().join("x").exists());
+}
+
+#[test]
+fn the_state_files_of_the_readme_are_read() {
+    let readme = include_str!("../README.md");
+    let samples: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(samples.len(), 2);
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("guest.toml");
+    for sample in samples {
+        std::fs::write(&state, sample).unwrap();
+        let arguments =
+            ["report", "--format", "bundle", "--state", state.to_str().unwrap(), "--report-data", &"00".repeat(64)];
+        let bundle = Bundle::parse_json(&softtee(&arguments).stdout).unwrap();
+        assert_eq!(bundle.items().count(), 2);
+    }
 }

@@ -115,6 +115,10 @@ impl AmdPki {
     }
 
     /// A chip's endorsement key at a TCB. Another TCB or chip is another key, as in hardware.
+    ///
+    /// Two encodings vary at AMD, and both are a change away: `certificate.algorithm` may be
+    /// [`SignatureAlgorithm::PssSha384ExplicitTrailer`] (before 2024-09), and the value of [`oids::HARDWARE_ID`] may be
+    /// wrapped by [`der::octets`].
     #[must_use]
     pub fn vcek(&self, hardware_id: &[u8], tcb: TcbComponents) -> Issued {
         self.vek(VekKind::Vcek, tcb, hardware_id)

@@ -1,4 +1,5 @@
 //! One simulated chip.
+use evidence_formats::bundle::{Bundle, BundleError, BundleItem, ItemName, MediaType};
 use evidence_formats::snp::{CertGuid, ProductLine, TcbComponents};
 use time::OffsetDateTime;
 
@@ -73,6 +74,18 @@ impl SecureProcessor {
     #[must_use]
     pub fn report(&self, guest: &ReportSpec) -> Vec<u8> {
         guest.sign(&self.vek().key)
+    }
+
+    /// The evidence that an agent gathers: report and certificate table.
+    ///
+    /// # Errors
+    /// [`BundleError`] when a part is larger than a bundle carries.
+    pub fn bundle(&self, guest: &ReportSpec) -> Result<Bundle, BundleError> {
+        let (report, table) = (self.report(guest), self.certificates().to_bytes());
+        let mut bundle = Bundle::new();
+        bundle.insert(ItemName::Cpu, BundleItem { media_type: MediaType::SnpReport, bytes: report })?;
+        bundle.insert(ItemName::Certs, BundleItem { media_type: MediaType::SnpCertTable, bytes: table })?;
+        Ok(bundle)
     }
 
     /// What an honest host puts beside reports: VEK, its issuer and the root.

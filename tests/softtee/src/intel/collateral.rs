@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use super::{IntelPki, PckSpec};
 use crate::keys::PrivateKey;
 use crate::pem;
-use crate::x509::CrlSpec;
+use crate::x509::{CrlSpec, Issued};
 
 /// One component of a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -289,8 +289,8 @@ pub struct Collateral {
     pub root_crl: CrlSpec,
     /// Revocation list of the PCK CA.
     pub pck_crl: CrlSpec,
-    /// The PCK CA's key.
-    pub pck_ca_key: PrivateKey,
+    /// The PCK CA.
+    pub pck_ca: Issued,
 }
 
 impl Collateral {
@@ -315,13 +315,19 @@ impl Collateral {
     /// The PCK CA's revocation list, DER.
     #[must_use]
     pub fn pck_crl(&self) -> Vec<u8> {
-        self.pck_crl.sign(&self.pck_ca_key)
+        self.pck_crl.sign(&self.pck_ca.key)
     }
 
     /// The chain above both documents: TCB signing and root, PEM.
     #[must_use]
     pub fn signing_chain(&self) -> String {
-        [&self.pki.tcb_signing, &self.pki.root].map(|issued| pem::certificate(&issued.der())).concat()
+        pem_chain([&self.pki.tcb_signing, &self.pki.root])
+    }
+
+    /// The chain above the PCK revocation list: PCK CA and root, PEM.
+    #[must_use]
+    pub fn pck_crl_chain(&self) -> String {
+        pem_chain([&self.pck_ca, &self.pki.root])
     }
 
     /// All of it as files, named as PCS names them.
@@ -335,6 +341,11 @@ impl Collateral {
             ("qe_identity_issuer_chain.pem", chain),
             ("root_ca_crl.der", self.root_crl()),
             ("pck_crl.der", self.pck_crl()),
+            ("pck_crl_issuer_chain.pem", self.pck_crl_chain().into_bytes()),
         ]
     }
+}
+
+fn pem_chain(certificates: [&Issued; 2]) -> String {
+    certificates.map(|issued| pem::certificate(&issued.der())).concat()
 }

@@ -48,7 +48,7 @@ impl CcelBuilder {
         let mut log = Self::new();
         let variable = |vendor: [u8; 16], name: &str, data: &[u8]| uefi_variable(vendor, name, data);
         log.content(1, EventType::EFI_HANDOFF_TABLES2, b"TD HOB of the host", b"\x07TdxTable");
-        log.content(1, EventType::EFI_PLATFORM_FIRMWARE_BLOB2, b"CFV", b"\x28Fv(XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX)");
+        log.content(1, EventType::EFI_PLATFORM_FIRMWARE_BLOB2, b"CFV", b"\x28Fv(00000000-0000-0000-0000-000000000000)");
         let keys: [([u8; 16], &str, &[u8]); 5] = [
             (GLOBAL_VARIABLE, "SecureBoot", &[1]),
             (GLOBAL_VARIABLE, "PK", b"platform key"),

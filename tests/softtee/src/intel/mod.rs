@@ -9,7 +9,7 @@
 //! let quote = platform.quote(&td).to_bytes(&platform);
 //! let collateral = platform.collateral(AT);
 //! # assert!(quote.len() > 4000);
-//! # assert_eq!(collateral.files().len(), 6);
+//! # assert_eq!(collateral.files().len(), 7);
 //! ```
 //!
 //! Sources: Intel DCAP Quote Generation and Verification Library reference (quote v4, v5), TDX Module ABI (TD report), PCK
@@ -29,4 +29,4 @@ pub use event_log::{CcelBuilder, uefi_variable};
 pub use pck::{PckCa, PckConfiguration, PckSpec, oids};
 pub use pki::IntelPki;
 pub use platform::{AT, TdxPlatform};
-pub use quote::{QeReportSpec, QuoteSpec, td_report_body};
+pub use quote::{QeReportSpec, QuoteSpec, pck_chain, td_report_body};

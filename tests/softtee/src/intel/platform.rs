@@ -1,8 +1,9 @@
 //! One simulated platform.
+use evidence_formats::bundle::{Bundle, BundleError, BundleItem, ItemName, MediaType};
 use evidence_formats::bytes::{LaunchDigest, ReportData};
 use evidence_formats::tdx::{
-    MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd, MrSignerSeam, SeamAttributes, Td15, TdAttributes, TdInfo,
-    TdQuoteBody, TeeTcbSvn, Xfam,
+    MigrationTds, MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd, MrSignerSeam, SeamAttributes, Td15,
+    TdAttributes, TdInfo, TdQuoteBody, TeeTcbSvn, Xfam,
 };
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -72,6 +73,26 @@ impl TdxPlatform {
         TdQuoteBody { td15: Some(td15), ..self.td() }
     }
 
+    /// The same TD as extended report 1.5: migrated never, no service TD at any time.
+    #[must_use]
+    pub fn td15_extended(&self) -> TdQuoteBody {
+        let extended = MigrationTds {
+            vmid: 1,
+            td_id: [0x1d; 32],
+            device_info: [0; 48],
+            initial_service_td: MrServiceTd([0; 48]),
+            initial_service_td_attributes: 0,
+            initial_cpu_svn: self.pck.cpu_svn.0,
+            initial_tee_tcb_svn: self.tee_tcb_svn,
+            initial_fmspc: [0; 12],
+            current_service_td: MrServiceTd([0; 48]),
+            current_service_td_attributes: 0,
+        };
+        let mut td = self.td15();
+        td.td15 = td.td15.map(|td15| Td15 { extended: Some(extended), ..td15 });
+        td
+    }
+
     /// The event log of [`Self::td`].
     #[must_use]
     pub fn event_log() -> CcelBuilder {
@@ -84,6 +105,21 @@ impl TdxPlatform {
         QuoteSpec::healthy(td.clone())
     }
 
+    /// The evidence that an agent gathers: quote and, if given, event log.
+    ///
+    /// # Errors
+    /// [`BundleError`] when a part is larger than a bundle carries.
+    pub fn bundle(&self, quote: &QuoteSpec, log: Option<&CcelBuilder>) -> Result<Bundle, BundleError> {
+        let mut bundle = Bundle::new();
+        let quote = BundleItem { media_type: MediaType::TdxQuote, bytes: quote.to_bytes(self) };
+        bundle.insert(ItemName::Cpu, quote)?;
+        if let Some(log) = log {
+            let log = BundleItem { media_type: MediaType::CcelLog, bytes: log.to_bytes() };
+            bundle.insert(ItemName::EventlogCc, log)?;
+        }
+        Ok(bundle)
+    }
+
     /// Collateral by which this platform is judged, fresh at `now`.
     #[must_use]
     pub fn collateral(&self, now: OffsetDateTime) -> Collateral {
@@ -92,7 +128,7 @@ impl TdxPlatform {
             qe_identity: QeIdentitySpec::healthy(now),
             root_crl: self.pki.root_crl(now),
             pck_crl: self.pki.pck_crl(self.pck.ca, now),
-            pck_ca_key: self.pki.pck_ca(self.pck.ca).key.clone(),
+            pck_ca: self.pki.pck_ca(self.pck.ca).clone(),
             pki: self.pki.clone(),
         }
     }

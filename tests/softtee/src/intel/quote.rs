@@ -5,6 +5,7 @@ use openssl::hash::MessageDigest;
 use super::TdxPlatform;
 use crate::keys::{PrivateKey, digest};
 use crate::pem;
+use crate::x509::Issued;
 
 /// MRSIGNER of the healthy quoting enclave.
 pub(super) const QE_SIGNER: [u8; 32] = [0xdc; 32];
@@ -174,10 +175,10 @@ impl QuoteSpec {
         let bound = digest(MessageDigest::sha256(), &[&point, &self.qe_auth_data]);
         let report_data = self.qe.report_data.map_or_else(|| [bound, vec![0; 32]].concat(), |data| data.to_vec());
         let qe_report = self.qe.to_bytes(&report_data);
-        let inner = self.certification_data.clone().unwrap_or_else(|| {
-            let chain = [&pck, platform.pki.pck_ca(platform.pck.ca), &platform.pki.root];
-            [chain.map(|issued| pem::certificate(&issued.der())).concat().as_bytes(), b"\0"].concat()
-        });
+        let inner = self
+            .certification_data
+            .clone()
+            .unwrap_or_else(|| pck_chain(&[&pck, platform.pki.pck_ca(platform.pck.ca), &platform.pki.root]));
         let outer = [
             qe_report.as_slice(),
             &sign_raw(self.qe_report_key.as_ref().unwrap_or(&pck.key), &qe_report),
@@ -199,6 +200,17 @@ impl QuoteSpec {
         let auth_size = self.auth_size.unwrap_or_else(|| size(&auth)).to_le_bytes();
         [signed.as_slice(), &auth_size, &auth, &self.trailing].concat()
     }
+}
+
+/// Certification data of type 5: the certificates in PEM, leaf first, and one NUL.
+///
+/// For a chain with something wrong in it: change the [`Issued`] certificates, set
+/// [`QuoteSpec::certification_data`] and, for another leaf key, [`QuoteSpec::qe_report_key`].
+#[must_use]
+pub fn pck_chain(certificates: &[&Issued]) -> Vec<u8> {
+    let mut text: String = certificates.iter().map(|issued| pem::certificate(&issued.der())).collect();
+    text.push('\0');
+    text.into_bytes()
 }
 
 fn size(bytes: &[u8]) -> u32 {

@@ -27,6 +27,8 @@ pub struct Blobs {
     pub auxblob: Vec<u8>,
     /// The service's manifest; empty when no service was asked.
     pub manifestblob: Vec<u8>,
+    /// The boot's event log, which a guest reads from ACPI; `None` where there is none.
+    pub event_log: Option<Vec<u8>>,
     /// How often another process wrote to the directory meanwhile.
     pub foreign_writes: u64,
 }
@@ -46,6 +48,10 @@ impl Blobs {
         if !self.auxblob.is_empty() {
             let certificates = BundleItem { media_type: MediaType::SnpCertTable, bytes: self.auxblob.clone() };
             bundle.insert(ItemName::Certs, certificates)?;
+        }
+        if let Some(log) = &self.event_log {
+            let log = BundleItem { media_type: MediaType::CcelLog, bytes: log.clone() };
+            bundle.insert(ItemName::EventlogCc, log)?;
         }
         Ok(bundle)
     }
@@ -160,7 +166,7 @@ fn sev_report(state: &GuestState, request: &ReportRequest) -> Result<Blobs, Errn
     report.report_data.0 = report_data;
     report.vmpl = vmpl;
     let auxblob = snp.certificates.to_bytes(processor.certificates());
-    Ok(Blobs { outblob: processor.report(&report), auxblob, manifestblob, foreign_writes: 0 })
+    Ok(Blobs { outblob: processor.report(&report), auxblob, manifestblob, ..Blobs::default() })
 }
 
 /// `tdx_report_new` of the driver, and the host's quoting service below it.
@@ -170,5 +176,6 @@ fn tdx_quote(state: &GuestState, request: &ReportRequest) -> Result<Blobs, Errno
     let mut td = state.tdx.td(&platform);
     td.report_data.0 = report_data;
     let outblob = state.tdx.quote(&platform, &td).to_bytes(&platform);
-    Ok(Blobs { outblob, ..Blobs::default() })
+    let event_log = Some(state.tdx.event_log().to_bytes());
+    Ok(Blobs { outblob, event_log, ..Blobs::default() })
 }

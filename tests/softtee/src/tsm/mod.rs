@@ -8,16 +8,20 @@
 //! [`Guest`] is what answers it (`sev-guest.c`, `tdx-guest.c`, and the hardware below them), the file system gives both
 //! the system calls of configfs.
 mod attribute;
+mod faults;
 mod file_system;
 mod guest;
 mod item;
 mod mount;
+mod snp_state;
 mod state;
 mod tdx_state;
 
 pub use attribute::{Attribute, Provider};
+pub use faults::{Failure, Faults};
 pub use guest::{Blobs, Guest, ReportRequest, SimulatedGuest};
 pub use item::ReportItem;
 pub use mount::TsmMount;
-pub use state::{CertificateTable, Failure, Faults, GuestState, HexBytes, SnpState, StateError, StateSource};
+pub use snp_state::{CertificateTable, SnpState};
+pub use state::{GuestState, HexBytes, StateError, StateSource};
 pub use tdx_state::{TdReportVersion, TdxState};
