@@ -74,7 +74,7 @@ impl Broker {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             limits: config.limits.clone(),
-            baseline: Baseline,
+            baseline: config.baseline.clone(),
             tenant,
             store,
             vault,

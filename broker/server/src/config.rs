@@ -8,7 +8,10 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
-use verifier::Revocation;
+use verifier::{
+    Revocation,
+    baseline::{Baseline, BaselineError},
+};
 
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Config {
     pub limits: Limits,
     /// What evidence is checked against.
     pub verification: Verification,
+    /// Rules that hold before any policy.
+    #[serde(default)]
+    pub baseline: Baseline,
 }
 
 /// TLS of the API listener.
@@ -137,6 +143,14 @@ pub enum ConfigError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// The baseline contradicts itself.
+    #[error("{}", path.display())]
+    Baseline {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: BaselineError,
+    },
     /// A number is out of its range.
     #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
     Range {
@@ -171,6 +185,8 @@ impl Config {
         let mut config: Self = toml::from_str(text)
             .map_err(|source| ConfigError::Syntax { path: path.to_path_buf(), source: Box::new(source) })?;
         config.limits.in_range(path)?;
+        let consistent = config.baseline.consistent();
+        consistent.map_err(|source| ConfigError::Baseline { path: path.to_path_buf(), source })?;
         config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
         Ok(config)
     }

@@ -1,24 +1,82 @@
-//! Outcome of the baseline rules: what typed configuration says about authenticated claims, before any policy runs.
+//! Baseline rules: what typed configuration says about authenticated claims, before any policy runs.
+//!
+//! Every rule has a strict default. A setting called `allow_…` relaxes one and shows in `relaxed` whenever it mattered;
+//! a setting called `require_…`, `forbid_…` or `minimum_…` asks for more than the default.
 
 use evidence_formats::code::Code;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::{Claims, Unchecked};
+use crate::{
+    Claims, RawClaims, Unchecked,
+    snp::{SnpBaseline, SnpBaselineError},
+    tdx::TdxBaseline,
+};
 
-/// Typed rules for authenticated claims, every one strict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Baseline;
+/// Baseline rules of every platform.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Baseline {
+    /// Rules for SEV-SNP.
+    pub snp: SnpBaseline,
+    /// Rules for TDX.
+    pub tdx: TdxBaseline,
+}
+
+/// A configuration file: everything stands below `baseline`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    baseline: Baseline,
+}
+
+/// Why a configuration is no baseline.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum BaselineError {
+    /// Not TOML of the expected shape.
+    #[error("expected a baseline as TOML")]
+    Toml(#[from] toml::de::Error),
+    /// A rule for SEV-SNP contradicts itself.
+    #[error("expected consistent rules in [baseline.snp]")]
+    Snp(#[from] SnpBaselineError),
+}
 
 impl Baseline {
+    /// Reads a configuration file, for example `[baseline.snp]` with `allow_debug = true`.
+    ///
+    /// # Errors
+    /// [`BaselineError`] when it has unknown settings or contradicts itself.
+    pub fn from_toml(text: &str) -> Result<Self, BaselineError> {
+        let document: Document = toml::from_str(text)?;
+        document.baseline.consistent()?;
+        Ok(document.baseline)
+    }
+
+    /// Checks that the settings do not contradict each other, for a baseline that is part of a larger configuration.
+    ///
+    /// # Errors
+    /// [`BaselineError`] names the contradiction.
+    pub fn consistent(&self) -> Result<(), BaselineError> {
+        Ok(self.snp.consistent()?)
+    }
+
     /// Judges authenticated claims.
     #[must_use]
     pub fn judge(&self, claims: &Claims) -> BaselineOutcome {
-        let debug = claims.debug.then(|| Violation {
-            code: Code::new("baseline.debug"),
-            expected: "a guest that its host cannot debug".to_owned(),
-            actual: "debug allowed".to_owned(),
-        });
-        BaselineOutcome { violations: debug.into_iter().collect(), ..BaselineOutcome::default() }
+        let mut outcome = BaselineOutcome::default();
+        match &claims.raw {
+            RawClaims::Snp(snp) => self.snp.judge(claims, snp, &mut outcome),
+            RawClaims::Tdx(tdx) => {
+                let findings = self.tdx.judge(tdx);
+                for (code, expected, actual) in findings.violations {
+                    outcome.violations.push(Violation { code, expected, actual });
+                }
+                outcome.relaxed = findings.relaxed;
+            }
+        }
+        outcome
     }
 }
 
@@ -42,4 +100,67 @@ pub struct Violation {
     pub expected: String,
     /// What the evidence says.
     pub actual: String,
+}
+
+impl BaselineOutcome {
+    /// Notes a violation unless `holds`.
+    pub(crate) fn require(
+        &mut self,
+        holds: bool,
+        code: &'static str,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+    ) {
+        if !holds {
+            self.violations.push(Violation { code: Code::new(code), expected: expected.into(), actual: actual.into() });
+        }
+    }
+
+    /// Notes a violation unless `holds`; when the operator allowed it, notes the setting that did instead.
+    pub(crate) fn relaxable(
+        &mut self,
+        holds: bool,
+        (allowed, setting): (bool, &'static str),
+        code: &'static str,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+    ) {
+        if !holds && allowed {
+            self.relaxed.push(setting.to_owned());
+        } else {
+            self.require(holds, code, expected, actual);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_strict_default() {
+        assert_eq!(Baseline::from_toml(""), Ok(Baseline::default()));
+        assert_eq!(Baseline::from_toml("[baseline.snp]\nallow_debug = false"), Ok(Baseline::default()));
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        for text in ["[baseline.snp]\nallow_debugging = true", "[baseline.sev]", "[snp]", "baseline = 1"] {
+            assert!(matches!(Baseline::from_toml(text), Err(BaselineError::Toml(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let refusal = |text: &str| Baseline::from_toml(text).unwrap_err();
+        assert_eq!(refusal("[baseline.snp]\nallow_vlek = true"), SnpBaselineError::CspIds.into());
+        assert_eq!(refusal("[baseline.snp]\nrequire_author_key = true"), SnpBaselineError::AuthorKeys.into());
+        assert_eq!(refusal("[baseline.snp]\nvmpls = [4]"), SnpBaselineError::Vmpls.into());
+        let floor = "bootloader = 1, tee = 0, snp = 1, microcode = 1";
+        let text = format!("[baseline.snp.minimum_tcb.turin]\nreported = {{ {floor} }}");
+        assert!(matches!(refusal(&text), BaselineError::Snp(SnpBaselineError::Fmc { .. })));
+        let text = format!("[baseline.snp.minimum_tcb.milan]\nreported = {{ {floor} }}");
+        assert!(Baseline::from_toml(&text).is_ok());
+    }
 }

@@ -22,11 +22,11 @@ use crate::{
 pub(crate) const LAUNCH: LaunchDigest = LaunchDigest([0x9f; 48]);
 
 /// The code with which the baseline refuses a guest that its host can debug.
-pub(crate) const DEBUG: &str = "baseline.debug";
+pub(crate) const DEBUG: &str = "baseline.snp.debug";
 
 /// The baseline without any relaxation.
 pub(crate) fn strict() -> Baseline {
-    Baseline
+    Baseline::default()
 }
 
 /// A moment at which every fixture holds.

@@ -1,5 +1,5 @@
 //! Tests of the policy engine and of the built-in policies.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::*;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     reference::{Measurement, ReferenceValues, References},
 };
 use evidence_formats::{bytes::LaunchDigest, code::Coded};
+use proptest::prelude::*;
 
 type Fault = fn(&mut Claims);
 
@@ -259,4 +260,91 @@ fn a_false_an_undefined_and_a_failing_test_are_told_apart_from_a_passing_one() {
             ("test_conflict", false, true)
         ]
     );
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Guest {
+    simulated: bool,
+    debug: bool,
+    named: bool,
+    launched: bool,
+    vtpm: bool,
+    status: Option<TcbStatus>,
+    advisory: bool,
+    known: bool,
+    unrevoked: bool,
+}
+
+fn guest() -> impl Strategy<Value = Guest> {
+    let status = prop_oneof![
+        Just(None),
+        Just(Some(TcbStatus::UpToDate)),
+        Just(Some(TcbStatus::SWHardeningNeeded)),
+        Just(Some(TcbStatus::Revoked))
+    ];
+    let bits = proptest::collection::vec(any::<bool>(), 8);
+    (status, bits).prop_map(|(status, bits)| Guest {
+        simulated: bits[0],
+        debug: bits[1],
+        named: bits[2],
+        launched: bits[3],
+        vtpm: bits[4],
+        status,
+        advisory: bits[5],
+        known: bits[6],
+        unrevoked: bits[7],
+    })
+}
+
+impl Guest {
+    fn claims(self) -> Claims {
+        let mut guest = if self.vtpm { vtpm_claims() } else { claims() };
+        if self.simulated {
+            guest.platform = Platform::Simulated;
+        }
+        guest.debug = self.debug;
+        guest.tcb.status = self.status;
+        if !self.named {
+            guest.instance = None;
+        }
+        if !self.launched {
+            guest.measurement.launch = None;
+        }
+        if self.advisory {
+            guest.tcb.advisories.push("INTEL-SA-00001".to_owned());
+        }
+        if self.unrevoked {
+            guest.unchecked.push(crate::Unchecked { what: "revocation", reason: "no CRL" });
+        }
+        guest
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Compiled and interpreted policies agree on every guest, and what is never to be trusted is never affirmed.
+    #[test]
+    fn both_implementations_agree(guest in guest()) {
+        let digest = if guest.known { LAUNCH } else { LaunchDigest([1; 48]) };
+        let references = values([set(1, launch(digest))]);
+        let claims = guest.claims();
+        let verdict = judge(&claims, &references);
+        let policy = AppraisalPolicy::built_in().unwrap();
+        let criteria = Criteria {
+            baseline: &strict(),
+            references: References::Require(&references),
+            policing: Policing::Apply(&policy),
+            warnings: Warnings::Allow(&TrustLabel::ALL),
+        };
+        let affirmed = appraise(&authentic(claims), &criteria, now()).affirm();
+        prop_assert!(affirmed.is_err() || verdict.trust_vector.status() <= Tier::Warning);
+        prop_assert!(affirmed.is_err() || (guest.known && guest.launched && !guest.debug && !guest.vtpm));
+        if let Ok(affirmed) = affirmed {
+            let decision = decide(&affirmed, &["web"]);
+            let bad = guest.simulated || guest.unrevoked;
+            prop_assert_eq!(decision.allowed, !bad);
+            prop_assert!(!decide(&affirmed, &["db"]).allowed);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Sources: AMD 56860 (firmware ABI: report, policy, TCB), AMD 57230 (VCEK certificate and KDS interface).
 
 mod authenticate;
+mod baseline;
 mod certs;
 mod chain;
 mod claims;
@@ -11,6 +12,7 @@ mod revocation;
 mod tcb;
 
 pub(crate) use authenticate::authenticate;
+pub use baseline::{ChipPin, MinimumVersion, SnpBaseline, SnpBaselineError, TcbFloor, TcbFloors};
 pub use certs::{AuthorityRole, VekKind};
 pub use claims::{CrlClaims, GuestPolicyClaims, KeyInfoClaims, PlatformInfoClaims, SnpClaims, TcbSet, VekClaims};
 pub use error::SnpError;
