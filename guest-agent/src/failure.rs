@@ -89,7 +89,11 @@ pub struct Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "refused: {}", self.code)?;
-        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+        // With reasons, which follow line by line, the broker's sentence says the same again.
+        match &self.detail {
+            Some(detail) if self.reasons.is_empty() => write!(f, ": {detail}"),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

@@ -1,0 +1,233 @@
+//! A broker: `countersign init` and `serve` in a temporary directory.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::{
+    binaries::binary,
+    http::Client,
+    process::{Process, Said},
+};
+
+/// The launch measurement of softtee's healthy guest.
+pub const GOOD_MEASUREMENT: [u8; 48] = [0x4d; 48];
+
+/// The workload that [`GOOD_MEASUREMENT`] identifies.
+pub const WORKLOAD: &str = "web";
+
+/// How a broker differs from what `countersign init` makes.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// Whether softtee's authorities are configured as trust anchors.
+    pub trusts_softtee: bool,
+    /// Whether the release policy is the built-in one without its line about simulated platforms.
+    pub releases_to_simulated: bool,
+    /// Seconds that a nonce lives.
+    pub nonce_seconds: u32,
+    /// More lines of the configuration file.
+    pub more: &'a str,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { trusts_softtee: true, releases_to_simulated: true, nonce_seconds: 300, more: "" }
+    }
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    // First: ends before its directory goes.
+    process: Process,
+    directory: TempDir,
+    port: u16,
+}
+
+impl Broker {
+    /// Starts a broker that knows softtee's healthy guest as [`WORKLOAD`].
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(setup: &Setup<'_>) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let place = directory.path().join("broker");
+        // Free a moment ago; nobody else on this machine picks ports of this range one after the other.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let mut init = Command::new(binary("countersign")?);
+        init.arg("init").arg("--dir").arg(&place).args([
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--name",
+            "127.0.0.1",
+        ]);
+        Said::by(&mut init)?.done()?;
+        let softtee = directory.path().join("softtee");
+        let mut pki = Command::new(binary("softtee")?);
+        Said::by(pki.arg("pki").arg("--out").arg(&softtee))?.done()?;
+        configure(&place.join("countersign.toml"), setup, &softtee)?;
+        let process = serve(&place, directory.path())?;
+        let mut broker = Self { process, directory, port };
+        broker.wait_ready()?;
+        broker.add_reference_values()?;
+        if setup.releases_to_simulated {
+            let policy = broker.directory.path().join("release.rego");
+            fs::write(&policy, release_policy()?)?;
+            let mut set = broker.admin(&["policy", "set", "release"])?;
+            Said::by(set.arg(&policy))?.done()?;
+        }
+        Ok(broker)
+    }
+
+    /// `https://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The authority of its certificate.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.directory.path().join("broker/tls/ca.pem")
+    }
+
+    /// A client of its API.
+    ///
+    /// # Errors
+    /// When the authority cannot be read.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(self.port, &self.ca())
+    }
+
+    /// `countersign ARGS --admin DIR`.
+    ///
+    /// # Errors
+    /// When the binary is missing.
+    pub fn admin(&self, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary("countersign")?);
+        command.args(args).arg("--admin").arg(self.directory.path().join("broker/admin"));
+        Ok(command)
+    }
+
+    /// Stores a secret for [`WORKLOAD`].
+    ///
+    /// # Errors
+    /// When the broker does not say that it is stored.
+    pub fn put_secret(&self, name: &str, value: &[u8]) -> Result<()> {
+        let file = tempfile::NamedTempFile::new_in(self.directory.path())?;
+        fs::write(file.path(), value)?;
+        let mut put = self.admin(&["secrets", "put", name, "--workload", WORKLOAD])?;
+        Said::by(put.arg("--file").arg(file.path()))?.done()?;
+        Ok(())
+    }
+
+    /// What `countersign explain` says about a decision.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn explain(&self, decision: &str) -> Result<String> {
+        Said::by(&mut self.admin(&["explain", decision])?)?.done()
+    }
+
+    /// Everything it logged.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.directory.path().join("log"))?)
+    }
+
+    /// Kills it (SIGKILL) and starts it again.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn crash_and_restart(&mut self) -> Result<()> {
+        self.process.crash()?;
+        self.restart()
+    }
+
+    /// Stops it in order; see [`Broker::restart`].
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.end()
+    }
+
+    /// Starts it again after [`Broker::stop`].
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = serve(&self.directory.path().join("broker"), self.directory.path())?;
+        self.wait_ready()
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let client = self.client()?;
+        let begun = Instant::now();
+        while !client.is_ready() {
+            if let Some(status) = self.process.ended()? {
+                bail!("expected the broker to serve, it ended with {status}: {}", self.log()?);
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(30), "expected the broker to be ready: {}", self.log()?);
+            sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn add_reference_values(&self) -> Result<()> {
+        let document = serde_json::json!({
+            "format": "countersign.reference-values/1",
+            "sets": [{
+                "id": "web-test",
+                "version": 1,
+                "workload": WORKLOAD,
+                "not_before": "2020-01-01T00:00:00Z",
+                "not_after": "2100-01-01T00:00:00Z",
+                "provenance": "softtee's healthy guest",
+                "measurements": [{"launch": hex::encode(GOOD_MEASUREMENT)}],
+            }],
+        });
+        let file = self.directory.path().join("reference-values.json");
+        fs::write(&file, document.to_string())?;
+        let mut add = self.admin(&["reference-values", "add"])?;
+        Said::by(add.arg(&file))?.done()?;
+        Ok(())
+    }
+}
+
+fn configure(file: &Path, setup: &Setup<'_>, softtee: &Path) -> Result<()> {
+    let text = fs::read_to_string(file)?;
+    let mut text =
+        text.replace("endorsements = \"endorsements\"", &format!("endorsements = {:?}", softtee.join("endorsements")));
+    // `[verification]` is the last table of the file.
+    if setup.trusts_softtee {
+        text.push_str(&format!("trust_anchors = [{:?}]\n", softtee.join("trust-anchors.pem")));
+    }
+    text.push_str(&format!("\n[limits]\nnonce_seconds = {}\n\n{}\n", setup.nonce_seconds, setup.more));
+    Ok(fs::write(file, text)?)
+}
+
+fn serve(place: &Path, directory: &Path) -> Result<Process> {
+    let log: File = OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
+    let mut command = Command::new(binary("countersign")?);
+    Process::start(command.arg("serve").arg("--config").arg(place.join("countersign.toml")).stderr(log))
+}
+
+/// The built-in policy as its source has it, but for the one line that stands between a simulated guest and a secret.
+fn release_policy() -> Result<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../broker/verifier/src/policy/default_release.rego");
+    let policy = fs::read_to_string(&source).with_context(|| format!("expected {}", source.display()))?;
+    let kept: Vec<_> = policy.lines().filter(|line| !line.contains("the platform is simulated")).collect();
+    ensure!(kept.len() < policy.lines().count(), "expected a line about simulated platforms in the release policy");
+    Ok(kept.join("\n"))
+}

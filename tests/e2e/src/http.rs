@@ -1,0 +1,126 @@
+//! The least HTTP client that speaks the broker's API: one request on one connection, everything recorded.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use evidence_formats::{binding::Nonce, bundle::Bundle};
+use keys::jwk::TeePublicKey;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs::default_provider, version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
+
+/// A client that trusts the broker's own authority.
+#[derive(Debug, Clone)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+    port: u16,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// JSON body, `null` when there is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// `code` of a problem document, or nothing.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.body.get("code").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// For the broker on `port` of this machine, whose authority is in `ca` (PEM).
+    ///
+    /// # Errors
+    /// When the file holds no certificate.
+    pub fn new(port: u16, ca: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for block in pem::parse_many(fs::read(ca)?)? {
+            roots.add(CertificateDer::from(block.into_contents()))?;
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = builder.with_protocol_versions(&[&TLS13])?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { config: Arc::new(config), port })
+    }
+
+    /// Sends one request, with `body` as JSON.
+    ///
+    /// # Errors
+    /// When there is no whole answer: the broker is away, or went away.
+    pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from("127.0.0.1")?;
+        let mut tls = ClientConnection::new(Arc::clone(&self.config), name)?;
+        tls.complete_io(&mut tcp)?;
+        let mut stream = StreamOwned::new(tls, tcp);
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        stream.flush()?;
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        parse(&received)
+    }
+
+    /// A fresh nonce.
+    ///
+    /// # Errors
+    /// When the broker gives none.
+    pub fn challenge(&self) -> Result<Nonce> {
+        let answer = self.send("POST", "/v1/challenge", Some(&json!({})))?;
+        let nonce = answer.body.get("nonce").and_then(Value::as_str).context("expected a nonce")?;
+        Ok(nonce.parse()?)
+    }
+
+    /// Whether the broker is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.send("GET", "/readyz", None).is_ok_and(|answer| answer.status == 200)
+    }
+}
+
+/// The message that asks for the secret `name`.
+///
+/// # Errors
+/// When something cannot be JSON.
+pub fn attest_request(nonce: &Nonce, tee_key: &TeePublicKey, evidence: &Bundle, name: &str) -> Result<Value> {
+    Ok(json!({
+        "nonce": nonce,
+        "tee_key": serde_json::to_value(tee_key)?,
+        "evidence": serde_json::to_value(evidence)?,
+        "grants": [{"id": "g1", "type": "secret", "name": name}],
+    }))
+}
+
+fn parse(received: &[u8]) -> Result<Answer> {
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n").context("expected a whole head")?;
+    let (head, rest) = received.split_at(end);
+    let body = rest.get(4..).unwrap_or_default();
+    let head = std::str::from_utf8(head)?.to_ascii_lowercase();
+    let status = head.split(' ').nth(1).context("expected a status")?.parse()?;
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    if let Some(length) = length {
+        anyhow::ensure!(length.trim().parse::<usize>()? == body.len(), "expected a whole body");
+    }
+    Ok(Answer { status, body: serde_json::from_slice(body).unwrap_or_default() })
+}
