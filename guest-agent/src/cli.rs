@@ -34,6 +34,10 @@ pub(crate) struct TeeArgs {
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) sev_guest_device: Option<PathBuf>,
 
+    /// TDX: the firmware's event log (default /sys/firmware/acpi/tables/data/CCEL).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cc_event_log: Option<PathBuf>,
+
     /// The privilege level (SNP: VMPL) to report; default: the most privileged that this guest may ask for.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) privilege_level: Option<u8>,

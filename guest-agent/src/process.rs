@@ -16,7 +16,7 @@ pub(crate) fn harden() -> Result<(), Errno> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if may_lock_everything() {
         // A guest without the right to lock memory works as well; its swap, if any, is the operator's.
-        let _not_locked = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+        let _not_locked = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT);
     }
     Ok(())
 }

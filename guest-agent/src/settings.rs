@@ -36,6 +36,7 @@ pub struct SettingsFile {
     timeout: Option<u64>,
     tsm_root: Option<PathBuf>,
     sev_guest_device: Option<PathBuf>,
+    cc_event_log: Option<PathBuf>,
     privilege_level: Option<u8>,
 }
 
@@ -137,6 +138,7 @@ impl SettingsFile {
         Ok(Paths {
             tsm_root: tsm_root.map_or(default.tsm_root, TsmRoot::new),
             sev_guest: flags.sev_guest_device.clone().or(self.sev_guest_device.clone()).unwrap_or(default.sev_guest),
+            cc_event_log: flags.cc_event_log.clone().or(self.cc_event_log.clone()).unwrap_or(default.cc_event_log),
             privilege_level,
         })
     }

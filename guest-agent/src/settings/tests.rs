@@ -9,8 +9,17 @@ fn parse(text: &str) -> Result<SettingsFile, SettingsError> {
 #[test]
 fn the_sample_names_every_setting_and_is_valid() {
     let sample = include_str!("../../../docs/agent.toml").replace("# privilege_level", "privilege_level");
-    let SettingsFile { broker, broker_ca, broker_spki, key_type, timeout, tsm_root, sev_guest_device, privilege_level } =
-        parse(&sample).unwrap();
+    let SettingsFile {
+        broker,
+        broker_ca,
+        broker_spki,
+        key_type,
+        timeout,
+        tsm_root,
+        sev_guest_device,
+        cc_event_log,
+        privilege_level,
+    } = parse(&sample).unwrap();
     assert_eq!(BrokerAddress::parse(&broker.unwrap()).unwrap().port, 8443);
     assert!(BrokerPins::load(None, &broker_spki).is_ok());
     assert_eq!(broker_ca.unwrap(), Path::new("/etc/countersign/broker-ca.pem"));
@@ -18,6 +27,7 @@ fn the_sample_names_every_setting_and_is_valid() {
     let default = Paths::default();
     assert_eq!(tsm_root.unwrap(), default.tsm_root.path());
     assert_eq!(sev_guest_device.unwrap(), default.sev_guest);
+    assert_eq!(cc_event_log.unwrap(), default.cc_event_log);
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Paths {
     pub tsm_root: TsmRoot,
     /// The SEV-SNP guest device.
     pub sev_guest: PathBuf,
+    /// TDX: the firmware's event log (ACPI table CCEL).
+    pub cc_event_log: PathBuf,
     /// The privilege level (SNP: VMPL, 0 to 3) to report; `None`: the most privileged that this guest may ask for.
     pub privilege_level: Option<u8>,
 }
@@ -26,7 +28,12 @@ pub struct Paths {
 impl Default for Paths {
     /// The kernel's own places.
     fn default() -> Self {
-        Self { tsm_root: TsmRoot::default(), sev_guest: PathBuf::from("/dev/sev-guest"), privilege_level: None }
+        Self {
+            tsm_root: TsmRoot::default(),
+            sev_guest: PathBuf::from("/dev/sev-guest"),
+            cc_event_log: PathBuf::from("/sys/firmware/acpi/tables/data/CCEL"),
+            privilege_level: None,
+        }
     }
 }
 
@@ -73,14 +80,15 @@ pub fn detect(paths: &Paths) -> Result<Box<dyn Attester>, AttestError> {
 #[derive(Debug)]
 struct TsmAttester {
     root: TsmRoot,
+    cc_event_log: PathBuf,
     privilege_level: Option<u8>,
     throttle: Throttle,
 }
 
 impl TsmAttester {
     fn new(paths: &Paths) -> Self {
-        let Paths { tsm_root: root, privilege_level, .. } = paths.clone();
-        Self { root, privilege_level, throttle: Throttle::default() }
+        let Paths { tsm_root: root, cc_event_log, privilege_level, .. } = paths.clone();
+        Self { root, cc_event_log, privilege_level, throttle: Throttle::default() }
     }
 }
 
@@ -91,7 +99,7 @@ impl Attester for TsmAttester {
         let Blobs { provider, report, auxiliary } = tsm::collect(&self.root, &request)?;
         match provider {
             TsmProvider::SevGuest => snp::evidence(report, auxiliary, report_data),
-            TsmProvider::TdxGuest => tdx::evidence(report, report_data),
+            TsmProvider::TdxGuest => tdx::evidence(report, report_data, &self.cc_event_log),
         }
     }
 }
@@ -123,7 +131,7 @@ mod tests {
         let paths = Paths {
             tsm_root: TsmRoot::new("/nonexistent/tsm"),
             sev_guest: "/nonexistent/sev-guest".into(),
-            privilege_level: None,
+            ..Paths::default()
         };
         let error = detect(&paths).map(|_attester| ()).unwrap_err();
         let text = "expected confidential hardware: neither /nonexistent/tsm nor /nonexistent/sev-guest is there";

@@ -7,6 +7,7 @@ use evidence_formats::{
     snp::{CertTableError, SnpReportError},
     tdx::QuoteError,
 };
+use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::{sev_guest::SevGuestError, tsm::TsmError};
@@ -50,4 +51,16 @@ pub enum Warning {
     /// The host's certificate table is malformed; the evidence goes without it.
     #[error("dropped the host's certificate table: {0}")]
     CertificateTable(CertTableError),
+    /// The firmware's event log cannot be read; the evidence goes without it.
+    #[error("left out the event log: {errno}")]
+    EventLog {
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The firmware's event log is larger than a bundle's item may be; the evidence goes without it.
+    #[error("left out the event log: expected at most {limit} bytes")]
+    EventLogSize {
+        /// The bound, in bytes.
+        limit: usize,
+    },
 }

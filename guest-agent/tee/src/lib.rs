@@ -6,6 +6,7 @@
 
 mod attester;
 mod error;
+mod event_log;
 pub mod sev_guest;
 mod snp;
 mod tdx;

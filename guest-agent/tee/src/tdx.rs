@@ -1,24 +1,36 @@
 //! TDX: from what the hardware gave to a bundle.
 
+use std::path::Path;
+
 use evidence_formats::{
     bundle::{Bundle, BundleItem, ItemName, MediaType},
     bytes::ReportData,
     tdx::TdxQuote,
 };
 
-use crate::{attester::Collected, error::AttestError};
+use crate::{attester::Collected, error::AttestError, event_log};
 
-/// The bundle of a quote.
+/// The bundle of a quote and the firmware's event log at `cc_event_log`, where there is one.
 ///
 /// # Errors
 /// When the quote does not parse or carries other report data than ours.
-pub(crate) fn evidence(quote: Vec<u8>, report_data: &ReportData) -> Result<Collected, AttestError> {
+pub(crate) fn evidence(
+    quote: Vec<u8>,
+    report_data: &ReportData,
+    cc_event_log: &Path,
+) -> Result<Collected, AttestError> {
     if TdxQuote::parse(&quote)?.body.report_data != *report_data {
         return Err(AttestError::OtherReportData);
     }
     let mut bundle = Bundle::new();
     bundle.insert(ItemName::Cpu, BundleItem { media_type: MediaType::TdxQuote, bytes: quote })?;
-    Ok(Collected { bundle, warnings: Vec::new() })
+    let mut warnings = Vec::new();
+    match event_log::cc(cc_event_log) {
+        Ok(None) => {}
+        Ok(Some(log)) => bundle.insert(ItemName::EventlogCc, log)?,
+        Err(left_out) => warnings.push(left_out),
+    }
+    Ok(Collected { bundle, warnings })
 }
 
 #[cfg(test)]
@@ -27,6 +39,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quote_is_refused_here() {
-        assert!(matches!(evidence(vec![4, 0, 2], &ReportData([0; 64])), Err(AttestError::TdxQuote(_))));
+        let refused = evidence(vec![4, 0, 2], &ReportData([0; 64]), Path::new("/nonexistent"));
+        assert!(matches!(refused, Err(AttestError::TdxQuote(_))));
     }
 }

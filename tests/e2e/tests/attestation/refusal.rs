@@ -46,11 +46,11 @@ fn a_tcb_under_the_floor_is_refused() {
     if !can_mount() {
         return;
     }
-    let floor = "[baseline.snp.minimum_tcb.milan]\nbootloader = 255\n";
+    let floor = "[baseline.snp.minimum_tcb.milan.reported]\nbootloader = 0\ntee = 0\nsnp = 0\nmicrocode = 255\n";
     let broker = Broker::start(&Setup { more: floor, ..Setup::default() }).unwrap();
     broker.put_secret("disk-key", SECRET).unwrap();
     let said = Guest::start("").unwrap().get(&broker, "disk-key", &[]).unwrap();
-    assert_refused(&said, "baseline.snp.tcb");
+    assert_refused(&said, "baseline.snp.tcb_reported");
 }
 
 #[test]
