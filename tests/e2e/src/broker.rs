@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -31,6 +32,8 @@ pub struct Setup<'a> {
     pub trusts_softtee: bool,
     /// Whether the release policy is the built-in one without its line about simulated platforms.
     pub releases_to_simulated: bool,
+    /// The alternatives of the reference set of [`WORKLOAD`] (JSON); default: softtee's healthy SNP guest.
+    pub measurements: Option<&'a str>,
     /// Seconds that a nonce lives.
     pub nonce_seconds: u32,
     /// More lines of the configuration file.
@@ -39,7 +42,7 @@ pub struct Setup<'a> {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { trusts_softtee: true, releases_to_simulated: true, nonce_seconds: 300, more: "" }
+        Self { trusts_softtee: true, releases_to_simulated: true, measurements: None, nonce_seconds: 300, more: "" }
     }
 }
 
@@ -77,7 +80,7 @@ impl Broker {
         let process = serve(&place, directory.path())?;
         let mut broker = Self { process, directory, port };
         broker.wait_ready()?;
-        broker.add_reference_values()?;
+        broker.add_reference_values(setup.measurements)?;
         if setup.releases_to_simulated {
             let policy = broker.directory.path().join("release.rego");
             fs::write(&policy, release_policy()?)?;
@@ -184,8 +187,12 @@ impl Broker {
         Ok(())
     }
 
-    fn add_reference_values(&self) -> Result<()> {
-        let document = serde_json::json!({
+    fn add_reference_values(&self, measurements: Option<&str>) -> Result<()> {
+        let measurements: Value = match measurements {
+            Some(json) => serde_json::from_str(json)?,
+            None => json!([{"launch": hex::encode(GOOD_MEASUREMENT)}]),
+        };
+        let document = json!({
             "format": "countersign.reference-values/1",
             "sets": [{
                 "id": "web-test",
@@ -194,7 +201,7 @@ impl Broker {
                 "not_before": "2020-01-01T00:00:00Z",
                 "not_after": "2100-01-01T00:00:00Z",
                 "provenance": "softtee's healthy guest",
-                "measurements": [{"launch": hex::encode(GOOD_MEASUREMENT)}],
+                "measurements": measurements,
             }],
         });
         let file = self.directory.path().join("reference-values.json");

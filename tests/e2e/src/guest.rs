@@ -74,6 +74,17 @@ impl Guest {
         Ok(fs::rename(beside, file)?)
     }
 
+    /// Leaves the event log of the guest's boot (TDX) where its firmware would.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn leave_event_log(&self) -> Result<()> {
+        let mut command = Command::new(binary("softtee")?);
+        command.arg("event-log").arg("--state").arg(self.path("state.toml")).arg("--out").arg(self.path("ccel"));
+        Said::by(&mut command)?.done()?;
+        Ok(())
+    }
+
     /// The guest's own directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
@@ -86,7 +97,8 @@ impl Guest {
     /// When the binary is missing.
     pub fn agent(&self) -> Result<Command> {
         let mut command = Command::new(binary("countersign-agent")?);
-        command.arg("--tsm-root").arg(self.path("tsm")).current_dir(self.directory.path());
+        command.arg("--tsm-root").arg(self.path("tsm")).arg("--cc-event-log").arg(self.path("ccel"));
+        command.current_dir(self.directory.path());
         Ok(command)
     }
 
