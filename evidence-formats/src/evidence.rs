@@ -6,8 +6,10 @@ use crate::{
     azure::{AzureError, AzureSnpEvidence, AzureTdxEvidence},
     bundle::{Bundle, BundleItem, ItemName, MediaType},
     code::{Code, Coded},
+    eventlog::{EventLog, EventLogError},
     hcl::{HclHardware, HclReport},
     snp::{CertTable, CertTableError, SnpReport, SnpReportError},
+    tdx::{QuoteError, TdxQuote},
     tpm::{TpmError, TpmEvidence},
 };
 
@@ -16,6 +18,8 @@ use crate::{
 pub enum Evidence {
     /// An AMD SEV-SNP guest without a paravisor.
     Snp(SnpEvidence),
+    /// An Intel TDX guest without a paravisor.
+    Tdx(Box<TdxEvidence>),
     /// A machine with a TPM, virtual or not, and nothing that measures its launch.
     Tpm(TpmEvidence),
     /// An Azure confidential VM on SEV-SNP.
@@ -31,6 +35,15 @@ pub struct SnpEvidence {
     pub report: SnpReport,
     /// The host's certificate table: hints, since nothing signs it.
     pub certificates: Option<CertTable>,
+}
+
+/// A TDX quote and what explains its runtime registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TdxEvidence {
+    /// The quote.
+    pub quote: TdxQuote,
+    /// The CCEL. Without it the registers have values and nothing is known of what led to them.
+    pub event_log: Option<EventLog>,
 }
 
 /// Why a bundle is not evidence of a known platform.
@@ -55,6 +68,12 @@ pub enum EvidenceError {
     /// The certificate table is malformed.
     #[error(transparent)]
     CertTable(#[from] CertTableError),
+    /// The quote is malformed.
+    #[error(transparent)]
+    TdxQuote(#[from] QuoteError),
+    /// The event log is malformed.
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
     /// The TPM evidence is malformed.
     #[error(transparent)]
     Tpm(#[from] TpmError),
@@ -70,6 +89,8 @@ impl Coded for EvidenceError {
             Self::Unexpected { .. } => Code::new("parse.bundle.unexpected_item"),
             Self::SnpReport(error) => error.code(),
             Self::CertTable(error) => error.code(),
+            Self::TdxQuote(error) => error.code(),
+            Self::EventLog(error) => error.code(),
             Self::Tpm(error) => error.code(),
             Self::Azure(error) => error.code(),
         }
@@ -89,8 +110,8 @@ impl Evidence {
         let Some(cpu) = bundle.item(ItemName::Cpu) else { return Self::from_tpm_items(bundle) };
         match cpu.media_type {
             MediaType::SnpReport => SnpEvidence::from_items(cpu, bundle).map(Self::Snp),
-            MediaType::TdxQuote
-            | MediaType::SnpCertTable
+            MediaType::TdxQuote => TdxEvidence::from_items(cpu, bundle).map(|evidence| Self::Tdx(Box::new(evidence))),
+            MediaType::SnpCertTable
             | MediaType::TpmQuote
             | MediaType::HclReport
             | MediaType::Tcg2Log
@@ -142,6 +163,21 @@ impl SnpEvidence {
         only(bundle, &[ItemName::Cpu, ItemName::Certs])?;
         let certificates = bundle.item(ItemName::Certs).map(|item| CertTable::parse(&item.bytes)).transpose()?;
         Ok(Self { report: SnpReport::parse(&cpu.bytes)?, certificates })
+    }
+}
+
+impl TdxEvidence {
+    /// Parses a quote as the platform wrote it, and the event log beside it.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] when either is malformed.
+    pub fn parse(quote: &[u8], event_log: Option<&[u8]>) -> Result<Self, EvidenceError> {
+        Ok(Self { quote: TdxQuote::parse(quote)?, event_log: event_log.map(EventLog::parse).transpose()? })
+    }
+
+    fn from_items(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
+        only(bundle, &[ItemName::Cpu, ItemName::EventlogCc])?;
+        Self::parse(&cpu.bytes, bundle.item(ItemName::EventlogCc).map(|item| item.bytes.as_slice()))
     }
 }
 
