@@ -10,7 +10,7 @@ use evidence_formats::{
 use thiserror::Error;
 
 use crate::{
-    snp,
+    snp, tdx,
     x509::{Certificate, CertificateError, PemError, looks_like_pem, parse_pem},
 };
 
@@ -76,7 +76,8 @@ impl TrustAnchors {
     #[must_use]
     pub fn vendor() -> Self {
         // A built-in certificate that did not parse would be missing, which refuses; a test shows that none is.
-        let certificates = snp::BUILT_IN.iter().filter_map(|der| Certificate::parse_der(der).ok()).map(Arc::new);
+        let built_in = snp::BUILT_IN.iter().chain(&tdx::BUILT_IN);
+        let certificates = built_in.filter_map(|der| Certificate::parse_der(der).ok()).map(Arc::new);
         Self::new(certificates.collect(), AnchorOrigin::Vendor)
     }
 
@@ -159,6 +160,8 @@ mod tests {
             "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a",
             "5b77ef5fe7a7a004fd9032668fba9d0fda22f88c4442069a479636a6ae3b3185",
             "104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c",
+            // Intel SGX Root CA as published by its certificate service.
+            "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3",
         ];
         let anchors = TrustAnchors::vendor();
         for pin in pins {

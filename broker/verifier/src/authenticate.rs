@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::{
     Authentic, ChainMemory, Claims, Endorsements, Revocation, Timestamp, TrustAnchors,
     snp::{self, SnpError},
+    tdx::{self, TdxError},
     x509::CrlNumber,
 };
 
@@ -88,6 +89,9 @@ pub enum AuthenticateError {
     /// Refused or undecided by the rules for SEV-SNP.
     #[error(transparent)]
     Snp(#[from] SnpError),
+    /// Refused or undecided by the rules for TDX.
+    #[error(transparent)]
+    Tdx(#[from] TdxError),
     /// No rules for this kind of evidence: nothing about it can be proven.
     #[error("expected evidence of a platform that has rules")]
     NoRules,
@@ -99,6 +103,7 @@ impl AuthenticateError {
     pub fn is_missing_endorsement(&self) -> bool {
         match self {
             Self::Snp(error) => error.is_missing_endorsement(),
+            Self::Tdx(error) => error.is_missing_endorsement(),
             Self::NoRules => false,
         }
     }
@@ -108,6 +113,7 @@ impl Coded for AuthenticateError {
     fn code(&self) -> Code {
         match self {
             Self::Snp(error) => error.code(),
+            Self::Tdx(error) => error.code(),
             Self::NoRules => Code::new("authenticate.platform.no_rules"),
         }
     }
@@ -125,6 +131,7 @@ pub fn authenticate(
 ) -> Result<Authentic<Claims>, AuthenticateError> {
     match evidence {
         Evidence::Snp(evidence) => Ok(snp::authenticate(evidence, endorsements, terms)?),
+        Evidence::Tdx(evidence) => Ok(tdx::authenticate(evidence, endorsements, terms)?),
         Evidence::Tpm(_) | Evidence::AzureSnp(_) | Evidence::AzureTdx(_) => Err(AuthenticateError::NoRules),
     }
 }

@@ -8,6 +8,7 @@ use aws_lc_rs::digest;
 use evidence_formats::{
     bytes::Sha256Digest,
     code::{Code, Coded},
+    tdx::{CollateralBundle, CollateralKind, plain_pem, recognise},
 };
 use thiserror::Error;
 
@@ -18,9 +19,11 @@ use crate::x509::{Certificate, CertificateError, Crl, CrlError, PemError, looks_
 pub struct Endorsements {
     certificates: Vec<Arc<Certificate>>,
     crls: Vec<Arc<Crl>>,
+    signed_documents: Vec<(CollateralKind, Arc<[u8]>)>,
     malformed: Vec<EndorsementError>,
     bytes: usize,
     authorities: Sha256Digest0,
+    everything: Sha256Digest0,
 }
 
 /// A running digest; all zero in the beginning.
@@ -33,6 +36,15 @@ impl Default for Sha256Digest0 {
     }
 }
 
+impl Sha256Digest0 {
+    fn note(&mut self, document: &Sha256Digest) {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(self.0.as_bytes());
+        context.update(document.as_bytes());
+        self.0.0.copy_from_slice(context.finish().as_ref());
+    }
+}
+
 /// What a document turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndorsementKind {
@@ -40,6 +52,10 @@ pub enum EndorsementKind {
     Certificate,
     /// A certificate revocation list.
     Crl,
+    /// Intel's TCB info.
+    TcbInfo,
+    /// Intel's identity of a quoting enclave.
+    QeIdentity,
 }
 
 /// Why a document is no endorsement.
@@ -47,7 +63,7 @@ pub enum EndorsementKind {
 #[non_exhaustive]
 pub enum EndorsementError {
     /// Not a kind of document that endorses anything.
-    #[error("expected a certificate or a CRL, in DER or PEM")]
+    #[error("expected a certificate or a CRL in DER or PEM, or TCB info or QE identity in JSON")]
     Unknown,
     /// More documents or bytes than any set of endorsements has.
     #[error("expected at most {} documents of {} bytes together", Endorsements::MAX_COUNT, Endorsements::MAX_BYTES)]
@@ -87,7 +103,11 @@ impl Endorsements {
         Self::default()
     }
 
-    /// Adds one file: DER, or PEM with one or more documents. Says what it was.
+    /// Adds one file: DER, PEM with one or more documents, or JSON. Says what it was.
+    ///
+    /// Certificates and CRLs may be wrapped as collateral services do it: percent-encoded PEM, hex of DER, and all
+    /// collateral of a platform in one JSON object. Signed JSON documents are kept as received and only read when they
+    /// are used.
     ///
     /// # Errors
     /// [`EndorsementError`] when it is none. A malformed certificate or CRL is remembered, so that a refusal for want of
@@ -108,53 +128,78 @@ impl Endorsements {
         if self.bytes > Self::MAX_BYTES {
             return Err(EndorsementError::TooMuch);
         }
+        if let Some(unwrapped) = plain_pem(file) {
+            return self.add_file(&unwrapped);
+        }
+        if let Some(bundle) = CollateralBundle::parse(file) {
+            let mut kinds = Vec::new();
+            for part in &bundle.files {
+                kinds.extend(self.add_file(part)?);
+            }
+            return Ok(kinds);
+        }
+        if let Some(kind) = recognise(file) {
+            return self.add_signed(kind, file).map(|kind| vec![kind]);
+        }
         if !looks_like_pem(file) {
             let kind = shape(file).ok_or(EndorsementError::Unknown)?;
-            return self.add_document(kind, file).map(|()| vec![kind]);
+            return self.add_document(kind, file).map(|()| vec![kind.into()]);
         }
         let mut kinds = Vec::new();
         for block in parse_pem(file)? {
             let kind = match block.label.as_str() {
-                "CERTIFICATE" => EndorsementKind::Certificate,
-                "X509 CRL" => EndorsementKind::Crl,
+                "CERTIFICATE" => DerKind::Certificate,
+                "X509 CRL" => DerKind::Crl,
                 _ => return Err(EndorsementError::Unknown),
             };
             self.add_document(kind, &block.contents)?;
-            kinds.push(kind);
+            kinds.push(kind.into());
         }
         Ok(kinds)
     }
 
-    fn add_document(&mut self, kind: EndorsementKind, der: &[u8]) -> Result<(), EndorsementError> {
-        if self.certificates.len().saturating_add(self.crls.len()) >= Self::MAX_COUNT {
-            return Err(EndorsementError::TooMuch);
+    fn require_room(&self) -> Result<(), EndorsementError> {
+        let count = self.certificates.len().saturating_add(self.crls.len()).saturating_add(self.signed_documents.len());
+        if count >= Self::MAX_COUNT { Err(EndorsementError::TooMuch) } else { Ok(()) }
+    }
+
+    fn add_signed(&mut self, kind: CollateralKind, file: &[u8]) -> Result<EndorsementKind, EndorsementError> {
+        self.require_room()?;
+        if self.signed_documents.iter().all(|(_, known)| **known != *file) {
+            let mut document = Sha256Digest([0; 32]);
+            document.0.copy_from_slice(digest::digest(&digest::SHA256, file).as_ref());
+            self.everything.note(&document);
+            self.signed_documents.push((kind, file.into()));
         }
+        Ok(match kind {
+            CollateralKind::TcbInfo => EndorsementKind::TcbInfo,
+            CollateralKind::QeIdentity => EndorsementKind::QeIdentity,
+        })
+    }
+
+    fn add_document(&mut self, kind: DerKind, der: &[u8]) -> Result<(), EndorsementError> {
+        self.require_room()?;
         match kind {
-            EndorsementKind::Certificate => {
+            DerKind::Certificate => {
                 let certificate = Certificate::parse_der(der)?;
                 if self.certificates.iter().all(|known| known.digest() != certificate.digest()) {
                     if certificate.may_sign_certificates() {
-                        self.note_authority(certificate.digest());
+                        self.authorities.note(certificate.digest());
                     }
+                    self.everything.note(certificate.digest());
                     self.certificates.push(Arc::new(certificate));
                 }
             }
-            EndorsementKind::Crl => {
+            DerKind::Crl => {
                 let crl = Crl::parse_der(der)?;
                 if self.crls.iter().all(|known| known.digest() != crl.digest()) {
-                    self.note_authority(crl.digest());
+                    self.authorities.note(crl.digest());
+                    self.everything.note(crl.digest());
                     self.crls.push(Arc::new(crl));
                 }
             }
         }
         Ok(())
-    }
-
-    fn note_authority(&mut self, document: &Sha256Digest) {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(self.authorities.0.as_bytes());
-        context.update(document.as_bytes());
-        self.authorities.0.0.copy_from_slice(context.finish().as_ref());
     }
 
     /// Every certificate.
@@ -165,6 +210,16 @@ impl Endorsements {
     /// Every CRL.
     pub fn crls(&self) -> impl Iterator<Item = &Arc<Crl>> {
         self.crls.iter()
+    }
+
+    /// Every signed JSON document as received, with what it looks like.
+    pub(crate) fn signed_documents(&self) -> impl Iterator<Item = (CollateralKind, &[u8])> {
+        self.signed_documents.iter().map(|(kind, bytes)| (*kind, &**bytes))
+    }
+
+    /// SHA-256 that stands for every document, in the order they were added.
+    pub(crate) const fn digest(&self) -> &Sha256Digest {
+        &self.everything.0
     }
 
     /// The first certificate that was given but unreadable.
@@ -184,14 +239,30 @@ impl Endorsements {
     }
 }
 
+/// A document in DER.
+#[derive(Clone, Copy)]
+enum DerKind {
+    Certificate,
+    Crl,
+}
+
+impl From<DerKind> for EndorsementKind {
+    fn from(kind: DerKind) -> Self {
+        match kind {
+            DerKind::Certificate => Self::Certificate,
+            DerKind::Crl => Self::Crl,
+        }
+    }
+}
+
 /// Tells certificate and CRL apart by the first element of the signed part, without requiring the rest to be well-formed:
 /// a truncated certificate is still a certificate. RFC 5280: a version 3 certificate starts with `[0]`, a version 2 CRL
 /// with an INTEGER.
-fn shape(der: &[u8]) -> Option<EndorsementKind> {
+fn shape(der: &[u8]) -> Option<DerKind> {
     let inner = enter_sequence(enter_sequence(der)?)?;
     match inner.first()? {
-        0xa0 => Some(EndorsementKind::Certificate),
-        0x02 => Some(EndorsementKind::Crl),
+        0xa0 => Some(DerKind::Certificate),
+        0x02 => Some(DerKind::Crl),
         _ => None,
     }
 }

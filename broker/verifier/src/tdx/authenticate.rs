@@ -5,6 +5,8 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use evidence_formats::{
     code::{Code, Coded},
+    eventlog::EventLog,
+    evidence::TdxEvidence,
     tdx::{CertificationType, TdxQuote},
 };
 use thiserror::Error;
@@ -12,33 +14,13 @@ use thiserror::Error;
 use super::{
     certs::{PckCertificate, PckError, verify_p256},
     claims::{Authenticated, claims},
-    collateral::{AuthenticCollateral, CollateralPool, EndorsementError},
+    collateral::{AuthenticCollateral, TdxEndorsementError},
     eventlog::{self, EventLogError},
     tcb::{TcbError, TcbEvaluation},
 };
-use crate::{ChainKey, ChainMemory, Claims, Revocation, Timestamp, VerifiedChain, x509::Certificate};
-
-/// What a quote is authenticated with.
-pub(crate) struct TdxInput<'a> {
-    /// The quote.
-    pub quote: &'a TdxQuote,
-    /// The event log, as received.
-    pub event_log: Option<&'a [u8]>,
-    /// Trust anchors: the root of a PCK chain is one of them, byte for byte.
-    pub roots: &'a [Certificate],
-    /// Whether the anchors are an operator's own instead of Intel's.
-    pub simulated: bool,
-    /// What was supplied beside the quote.
-    pub pool: &'a CollateralPool<'a>,
-    /// Digest over everything in `pool`, `roots` and `revocation`; any difference must change it.
-    pub pool_digest: [u8; 32],
-    /// How an absent CRL is judged.
-    pub revocation: Revocation,
-    /// When.
-    pub now: Timestamp,
-    /// Chains that were verified before.
-    pub memory: &'a dyn ChainMemory,
-}
+use crate::{
+    AnchorOrigin, Authentic, ChainKey, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain,
+};
 
 /// A quote is not authentic, or its endorsements do not speak for it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -64,13 +46,16 @@ pub enum TdxError {
     Signature,
     /// An endorsement.
     #[error(transparent)]
-    Endorsement(#[from] EndorsementError),
+    Endorsement(#[from] TdxEndorsementError),
     /// The TCB.
     #[error(transparent)]
     Tcb(#[from] TcbError),
     /// The event log.
     #[error(transparent)]
     EventLog(#[from] EventLogError),
+    /// The guest committed to something else.
+    #[error("expected the quote to carry the expected report data")]
+    ReportData,
 }
 
 impl Coded for TdxError {
@@ -84,6 +69,7 @@ impl Coded for TdxError {
             Self::Endorsement(error) => error.code(),
             Self::Tcb(error) => error.code(),
             Self::EventLog(error) => error.code(),
+            Self::ReportData => Code::new("binding.tdx.report_data"),
         }
     }
 }
@@ -100,7 +86,8 @@ impl TdxError {
             | Self::QeReportData
             | Self::Signature
             | Self::Tcb(_)
-            | Self::EventLog(_) => false,
+            | Self::EventLog(_)
+            | Self::ReportData => false,
         }
     }
 }
@@ -111,49 +98,96 @@ struct KnownPlatform {
     collateral: AuthenticCollateral,
 }
 
-/// Authenticates a quote and returns its claims; the binding of REPORTDATA is the caller's to check.
+/// Authenticates TDX evidence, the binding included.
+///
+/// # Errors
+/// [`TdxError`] names the first rule that is broken; that an endorsement is missing is said when nothing else is wrong.
+pub(crate) fn authenticate(
+    evidence: &TdxEvidence,
+    endorsements: &Endorsements,
+    terms: &Terms<'_>,
+) -> Result<Authentic<Claims>, TdxError> {
+    let outcome = quote_claims(&evidence.quote, evidence.event_log.as_ref(), endorsements, terms);
+    // What is wrong with the evidence comes first, what is missing last.
+    if outcome.as_ref().err().is_none_or(TdxError::is_missing_endorsement) {
+        require_binding(&evidence.quote, terms)?;
+    }
+    let mut claims = outcome?;
+    if let Expected::Unchecked { reason } = terms.expected {
+        claims.unchecked.push(Unchecked { what: "report_data", reason });
+    }
+    Ok(Authentic::new(claims))
+}
+
+/// All 64 bytes of REPORTDATA are compared.
+fn require_binding(quote: &TdxQuote, terms: &Terms<'_>) -> Result<(), TdxError> {
+    let expected = match terms.expected {
+        Expected::ReportData(expected) => expected,
+        Expected::Binding(digest) => digest.report_data(),
+        Expected::Unchecked { .. } => return Ok(()),
+    };
+    if quote.body.report_data == expected { Ok(()) } else { Err(TdxError::ReportData) }
+}
+
+/// Authenticates a quote and returns its claims; what REPORTDATA must be is the caller's to check.
 ///
 /// Everything that the quote alone can answer is checked before the endorsements, so that what is missing is only
 /// reported for evidence that a genuine quoting enclave on a genuine platform made.
 ///
 /// # Errors
 /// [`TdxError`] names the first rule that is broken.
-pub(crate) fn authenticate(input: &TdxInput<'_>) -> Result<Claims, TdxError> {
-    let quote = input.quote;
+pub(crate) fn quote_claims(
+    quote: &TdxQuote,
+    event_log: Option<&EventLog>,
+    endorsements: &Endorsements,
+    terms: &Terms<'_>,
+) -> Result<Claims, TdxError> {
+    let platform = platform(quote, endorsements, terms);
+    let events = match &platform {
+        // A log that does not replay is wrong, whatever is missing.
+        Err(error) if !error.is_missing_endorsement() => None,
+        Ok(_) | Err(_) => event_log.map(|log| eventlog::authenticate(log, &quote.body.info.rtmr)).transpose()?,
+    };
+    let platform = platform?;
+    let KnownPlatform { pck, collateral } = &*platform;
+    let tcb = TcbEvaluation::of(pck, &quote.body, &quote.qe_report, &collateral.tcb_info, &collateral.qe_identity)?;
+    let simulated = terms.anchors.origin() == AnchorOrigin::Operator;
+    Ok(claims(Authenticated { quote, pck, collateral, tcb, events, simulated, now: terms.now }))
+}
+
+/// The platform of the quote, remembered or verified now; either way the quote is signed on it.
+fn platform(quote: &TdxQuote, endorsements: &Endorsements, terms: &Terms<'_>) -> Result<Arc<KnownPlatform>, TdxError> {
     if quote.certification_type != CertificationType::PckChain {
         return Err(TdxError::CertificationType { found: quote.certification_type });
     }
-    let key = ChainKey(platform_key(quote.certification_data(), &input.pool_digest));
-    let known = input.memory.recall(&key).and_then(|chain| chain.proof_at::<KnownPlatform>(input.now));
-    let platform = match known {
-        Some(platform) => {
-            require_signatures(quote, &platform.pck)?;
-            platform
-        }
-        None => {
-            let pck = PckCertificate::authenticate(quote.certification_data(), input.roots, input.now)?;
-            require_signatures(quote, &pck)?;
-            let collateral = AuthenticCollateral::authenticate(&pck, input.pool, input.revocation, input.now)?;
-            let window = collateral.window;
-            let platform = Arc::new(KnownPlatform { pck, collateral });
-            input.memory.remember(key, VerifiedChain::new(Arc::clone(&platform), window.from, window.until));
-            platform
-        }
-    };
-    let KnownPlatform { pck, collateral } = &*platform;
-    let tcb = TcbEvaluation::of(pck, &quote.body, &quote.qe_report, &collateral.tcb_info, &collateral.qe_identity)?;
-    let events = input.event_log.map(|log| eventlog::authenticate(log, &quote.body.info.rtmr)).transpose()?;
-    Ok(claims(Authenticated { quote, pck, collateral, tcb, events, simulated: input.simulated, now: input.now }))
+    let key = platform_key(quote.certification_data(), endorsements, terms);
+    let known = terms.memory.recall(&key).and_then(|chain| chain.proof_at::<KnownPlatform>(terms.now));
+    if let Some(platform) = known {
+        require_signatures(quote, &platform.pck)?;
+        return Ok(platform);
+    }
+    let pck = PckCertificate::authenticate(quote.certification_data(), terms.anchors, terms.now)?;
+    require_signatures(quote, &pck)?;
+    let collateral = AuthenticCollateral::authenticate(&pck, endorsements, terms.revocation, terms.now)?;
+    let window = collateral.window;
+    let platform = Arc::new(KnownPlatform { pck, collateral });
+    terms.memory.remember(key, VerifiedChain::new(Arc::clone(&platform), window.from, window.until));
+    Ok(platform)
 }
 
-fn platform_key(chain: &[u8], pool_digest: &[u8; 32]) -> [u8; 32] {
+/// Stands for every document that the verification of a platform reads.
+fn platform_key(chain: &[u8], endorsements: &Endorsements, terms: &Terms<'_>) -> ChainKey {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(b"tdx platform\0");
-    context.update(pool_digest);
+    context.update(match terms.revocation {
+        Revocation::Require => b"tdx, revocation required",
+        Revocation::IfPresent => b"tdx, revocation optional",
+    });
+    context.update(terms.anchors.digest().as_bytes());
+    context.update(endorsements.digest().as_bytes());
     context.update(chain);
     let mut key = [0; 32];
     key.copy_from_slice(context.finish().as_ref());
-    key
+    ChainKey(key)
 }
 
 /// PCK key → QE report → attestation key → quote (DCAP QVL, quote verification).

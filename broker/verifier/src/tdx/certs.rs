@@ -8,7 +8,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    Timestamp,
+    Timestamp, TrustAnchors,
     x509::{
         Certificate, CertificateError, DerError, Oid, PemError, PublicKey, SignatureError, ValidityError,
         der::{Der, Element, tag},
@@ -160,10 +160,10 @@ impl PckCertificate {
     ///
     /// # Errors
     /// [`PckError`] names the first rule that is broken (DCAP QVL, PCK certificate chain verification).
-    pub(crate) fn authenticate(pem: &[u8], roots: &[Certificate], now: Timestamp) -> Result<Self, PckError> {
+    pub(crate) fn authenticate(pem: &[u8], anchors: &TrustAnchors, now: Timestamp) -> Result<Self, PckError> {
         let [leaf, intermediate, root] = parse_chain(pem)?;
         // Byte for byte: a certificate of the same name, even of the same key, is not the anchor.
-        if !roots.iter().any(|anchor| anchor.der() == root.der()) {
+        if !anchors.contains(&root) {
             return Err(PckError::RootUntrusted);
         }
         let ca = match intermediate.subject().common_name() {

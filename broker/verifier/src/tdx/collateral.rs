@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::certs::{PckCertificate, verify_p256};
 use crate::{
-    Revocation, Timestamp, Unchecked,
+    EndorsementError, Endorsements, Revocation, Timestamp, Unchecked,
     x509::{Certificate, Crl, PublicKey},
 };
 
@@ -16,14 +16,10 @@ const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 const PCK_CA_PREFIX: &str = "Intel SGX PCK ";
 
 /// Everything that was supplied beside a quote, unverified, in no order.
-#[derive(Debug, Clone, Default)]
-pub struct CollateralPool<'a> {
-    /// Certificates: issuer chains of the documents.
-    pub certificates: Vec<&'a Certificate>,
-    /// CRLs.
-    pub crls: Vec<&'a Crl>,
-    /// Signed documents as received, with what each looks like.
-    pub documents: Vec<(CollateralKind, &'a [u8])>,
+struct Pool<'a> {
+    certificates: Vec<&'a Certificate>,
+    crls: Vec<&'a Crl>,
+    endorsements: &'a Endorsements,
 }
 
 /// TCB info whose signature, signing chain, validity and platform were checked. Only this module makes one.
@@ -115,7 +111,7 @@ pub enum Revocable {
 /// An endorsement is missing, does not speak for this platform or now, or is not Intel's.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum EndorsementError {
+pub enum TdxEndorsementError {
     /// A CRL was required and is not there.
     #[error("expected a {0:?} CRL among the endorsements")]
     CrlMissing(CrlKind),
@@ -125,6 +121,14 @@ pub enum EndorsementError {
     /// The certificate that signs collateral is not there.
     #[error("expected the Intel SGX TCB Signing certificate of {0:?} among the endorsements")]
     SignerMissing(CollateralKind),
+    /// A CRL was required, and one that was given could not be read.
+    #[error("expected a readable {kind:?} CRL")]
+    CrlUnreadable {
+        /// Which CRL is missing.
+        kind: CrlKind,
+        /// Why the one that was given could not be read.
+        source: EndorsementError,
+    },
     /// There is a PCK CRL, of the other PCK CA.
     #[error("expected a CRL of the CA that issued the PCK certificate")]
     CrlIssuer,
@@ -187,7 +191,7 @@ pub enum EndorsementError {
     },
 }
 
-impl EndorsementError {
+impl TdxEndorsementError {
     /// Whether more endorsements could change the answer.
     #[must_use]
     pub const fn is_missing(&self) -> bool {
@@ -195,7 +199,7 @@ impl EndorsementError {
     }
 }
 
-impl Coded for EndorsementError {
+impl Coded for TdxEndorsementError {
     fn code(&self) -> Code {
         use CollateralKind::{QeIdentity, TcbInfo};
         Code::new(match self {
@@ -204,6 +208,8 @@ impl Coded for EndorsementError {
             Self::DocumentMissing(TcbInfo) => "endorsement.tdx.tcb_info_missing",
             Self::DocumentMissing(QeIdentity) => "endorsement.tdx.qe_identity_missing",
             Self::SignerMissing(_) => "endorsement.tdx.tcb_signing_missing",
+            Self::CrlUnreadable { kind: CrlKind::Root, .. } => "endorsement.tdx.root_crl_format",
+            Self::CrlUnreadable { kind: CrlKind::Pck, .. } => "endorsement.tdx.pck_crl_format",
             Self::CrlIssuer => "endorsement.tdx.pck_crl_issuer",
             Self::CrlSignature(CrlKind::Root) => "endorsement.tdx.root_crl_signature",
             Self::CrlSignature(CrlKind::Pck) => "endorsement.tdx.pck_crl_signature",
@@ -230,16 +236,21 @@ impl Coded for EndorsementError {
 }
 
 impl AuthenticCollateral {
-    /// Authenticates what the pool has for `pck`.
+    /// Authenticates what the endorsements have for `pck`.
     ///
     /// # Errors
-    /// [`EndorsementError`]. What is wrong is reported before what is missing.
+    /// [`TdxEndorsementError`]. What is wrong is reported before what is missing.
     pub(crate) fn authenticate(
         pck: &PckCertificate,
-        pool: &CollateralPool<'_>,
+        endorsements: &Endorsements,
         revocation: Revocation,
         now: Timestamp,
-    ) -> Result<Self, EndorsementError> {
+    ) -> Result<Self, TdxEndorsementError> {
+        let pool = &Pool {
+            certificates: endorsements.certificates().map(|certificate| &**certificate).collect(),
+            crls: endorsements.crls().map(|crl| &**crl).collect(),
+            endorsements,
+        };
         let mut missing = Missing(None);
         let root_crl = missing.defer(current_crl(CrlKind::Root, pck.root(), pool, now))?;
         if let Some(crl) = root_crl {
@@ -261,9 +272,9 @@ impl AuthenticCollateral {
         if let Some(error) = missing.0 {
             return Err(error);
         }
-        let (tcb_info, tcb_window) = tcb_info.ok_or(EndorsementError::DocumentMissing(CollateralKind::TcbInfo))?;
+        let (tcb_info, tcb_window) = tcb_info.ok_or(TdxEndorsementError::DocumentMissing(CollateralKind::TcbInfo))?;
         let (qe_identity, qe_window) =
-            qe_identity.ok_or(EndorsementError::DocumentMissing(CollateralKind::QeIdentity))?;
+            qe_identity.ok_or(TdxEndorsementError::DocumentMissing(CollateralKind::QeIdentity))?;
         let chain = [pck.certificate(), pck.intermediate(), pck.root()];
         let window = chain.into_iter().map(validity).fold(tcb_window.and(qe_window), Window::and);
         let crl_windows = [root_crl, pck_crl].map(|crl| crl.map(crl_window));
@@ -281,10 +292,10 @@ impl AuthenticCollateral {
 }
 
 /// The first missing endorsement: it is only reported when nothing is wrong.
-struct Missing(Option<EndorsementError>);
+struct Missing(Option<TdxEndorsementError>);
 
 impl Missing {
-    fn defer<T>(&mut self, outcome: Result<T, EndorsementError>) -> Result<Option<T>, EndorsementError> {
+    fn defer<T>(&mut self, outcome: Result<T, TdxEndorsementError>) -> Result<Option<T>, TdxEndorsementError> {
         match outcome {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_missing() => {
@@ -310,32 +321,36 @@ const fn crl_window(crl: &Crl) -> Window {
 fn current_crl<'a>(
     kind: CrlKind,
     issuer: &Certificate,
-    pool: &CollateralPool<'a>,
+    pool: &Pool<'a>,
     now: Timestamp,
-) -> Result<&'a Crl, EndorsementError> {
+) -> Result<&'a Crl, TdxEndorsementError> {
     let by_issuer = pool.crls.iter().copied().filter(|crl| crl.issuer().raw() == issuer.subject().raw());
     let newest = by_issuer.max_by_key(|crl| (crl.this_update() <= now, crl.this_update()));
     let Some(crl) = newest else {
         let other_ca = |crl: &&Crl| crl.issuer().common_name().is_some_and(|name| name.starts_with(PCK_CA_PREFIX));
         let mismatch = kind == CrlKind::Pck && pool.crls.iter().any(other_ca);
-        return Err(if mismatch { EndorsementError::CrlIssuer } else { EndorsementError::CrlMissing(kind) });
+        return Err(match pool.endorsements.malformed_crl() {
+            _ if mismatch => TdxEndorsementError::CrlIssuer,
+            Some(source) => TdxEndorsementError::CrlUnreadable { kind, source: source.clone() },
+            None => TdxEndorsementError::CrlMissing(kind),
+        });
     };
-    crl.verify_signed_by(issuer.public_key()).map_err(|_source| EndorsementError::CrlSignature(kind))?;
+    crl.verify_signed_by(issuer.public_key()).map_err(|_source| TdxEndorsementError::CrlSignature(kind))?;
     let window = crl_window(crl);
     if !window.holds(now) {
-        return Err(EndorsementError::CrlTime { kind, from: window.from, until: window.until });
+        return Err(TdxEndorsementError::CrlTime { kind, from: window.from, until: window.until });
     }
     Ok(crl)
 }
 
-fn require_unrevoked(crl: &Crl, certificate: &Certificate, which: Revocable) -> Result<(), EndorsementError> {
-    if crl.revokes(certificate.serial()) { Err(EndorsementError::Revoked(which)) } else { Ok(()) }
+fn require_unrevoked(crl: &Crl, certificate: &Certificate, which: Revocable) -> Result<(), TdxEndorsementError> {
+    if crl.revokes(certificate.serial()) { Err(TdxEndorsementError::Revoked(which)) } else { Ok(()) }
 }
 
 /// What signed documents are checked against.
 struct Documents<'a, 'p> {
     pck: &'a PckCertificate,
-    pool: &'a CollateralPool<'p>,
+    pool: &'a Pool<'p>,
     root_crl: Option<&'a Crl>,
     now: Timestamp,
 }
@@ -349,14 +364,14 @@ struct Candidate<T> {
 }
 
 impl Documents<'_, '_> {
-    fn tcb_info(&self) -> Result<(TcbInfo, Window), EndorsementError> {
+    fn tcb_info(&self) -> Result<(TcbInfo, Window), TdxEndorsementError> {
         let candidate = self.select(CollateralKind::TcbInfo, |document| {
             let info = TcbInfo::parse(&document)?;
             if info.fmspc != self.pck.fmspc {
-                return Err(EndorsementError::Fmspc { expected: self.pck.fmspc, found: info.fmspc });
+                return Err(TdxEndorsementError::Fmspc { expected: self.pck.fmspc, found: info.fmspc });
             }
             if info.pce_id != self.pck.pce_id {
-                return Err(EndorsementError::PceId { expected: self.pck.pce_id, found: info.pce_id });
+                return Err(TdxEndorsementError::PceId { expected: self.pck.pce_id, found: info.pce_id });
             }
             let window = Window::of(info.issue_date, info.next_update);
             Ok(Candidate { document, window, evaluation_number: info.evaluation_number, content: info })
@@ -364,7 +379,7 @@ impl Documents<'_, '_> {
         self.authenticate(candidate)
     }
 
-    fn qe_identity(&self) -> Result<(QeIdentity, Window), EndorsementError> {
+    fn qe_identity(&self) -> Result<(QeIdentity, Window), TdxEndorsementError> {
         let candidate = self.select(CollateralKind::QeIdentity, |document| {
             let identity = QeIdentity::parse(&document)?;
             let window = Window::of(identity.issue_date, identity.next_update);
@@ -378,15 +393,15 @@ impl Documents<'_, '_> {
     fn select<T>(
         &self,
         kind: CollateralKind,
-        read: impl Fn(SignedDocument) -> Result<Candidate<T>, EndorsementError>,
-    ) -> Result<Candidate<T>, EndorsementError> {
+        read: impl Fn(SignedDocument) -> Result<Candidate<T>, TdxEndorsementError>,
+    ) -> Result<Candidate<T>, TdxEndorsementError> {
         let mut best: Option<Candidate<T>> = None;
         let mut reason = None;
         let order = |candidate: &Candidate<T>| {
             (candidate.window.holds(self.now), candidate.evaluation_number, candidate.window.from)
         };
-        for (_, bytes) in self.pool.documents.iter().filter(|(found, _)| *found == kind) {
-            match SignedDocument::parse(kind, bytes).map_err(EndorsementError::from).and_then(&read) {
+        for (_, bytes) in self.pool.endorsements.signed_documents().filter(|(found, _)| *found == kind) {
+            match SignedDocument::parse(kind, bytes).map_err(TdxEndorsementError::from).and_then(&read) {
                 Ok(candidate) if best.as_ref().is_none_or(|best| order(&candidate) > order(best)) => {
                     best = Some(candidate);
                 }
@@ -396,21 +411,21 @@ impl Documents<'_, '_> {
                 }
             }
         }
-        best.ok_or_else(|| reason.unwrap_or(EndorsementError::DocumentMissing(kind)))
+        best.ok_or_else(|| reason.unwrap_or(TdxEndorsementError::DocumentMissing(kind)))
     }
 
-    fn authenticate<T>(&self, candidate: Candidate<T>) -> Result<(T, Window), EndorsementError> {
+    fn authenticate<T>(&self, candidate: Candidate<T>) -> Result<(T, Window), TdxEndorsementError> {
         let signer = self.signer_window(&candidate.document)?;
         let Window { from, until } = candidate.window;
         if !candidate.window.holds(self.now) {
-            return Err(EndorsementError::DocumentTime { kind: candidate.document.kind(), from, until });
+            return Err(TdxEndorsementError::DocumentTime { kind: candidate.document.kind(), from, until });
         }
         Ok((candidate.content, candidate.window.and(signer)))
     }
 
     /// Finds who signed the document. Every supplied certificate of the signing key must be good: an expired or foreign
     /// one is refused rather than stepped over.
-    fn signer_window(&self, document: &SignedDocument) -> Result<Window, EndorsementError> {
+    fn signer_window(&self, document: &SignedDocument) -> Result<Window, TdxEndorsementError> {
         let kind = document.kind();
         let signed_by = |certificate: &Certificate| match certificate.public_key() {
             PublicKey::P256(key) => verify_p256(key, document.signed_text().as_bytes(), document.signature()),
@@ -434,13 +449,17 @@ impl Documents<'_, '_> {
         }
         let mut others = self.pool.certificates.iter().copied().filter(|certificate| !named(certificate));
         if others.any(signed_by) || signed_by(self.pck.root()) || signed_by(self.pck.certificate()) {
-            return Err(EndorsementError::Signer(kind));
+            return Err(TdxEndorsementError::Signer(kind));
         }
-        Err(if keys.is_empty() { EndorsementError::SignerMissing(kind) } else { EndorsementError::Signature(kind) })
+        Err(if keys.is_empty() {
+            TdxEndorsementError::SignerMissing(kind)
+        } else {
+            TdxEndorsementError::Signature(kind)
+        })
     }
 
     /// The signing certificate is issued by the root directly, and the root beside it is the anchor.
-    fn require_signer(&self, signer: &Certificate, kind: CollateralKind) -> Result<Window, EndorsementError> {
+    fn require_signer(&self, signer: &Certificate, kind: CollateralKind) -> Result<Window, TdxEndorsementError> {
         let root = self.pck.root();
         let foreign_root = |certificate: &&Certificate| {
             certificate.subject().raw() == root.subject().raw() && certificate.der() != root.der()
@@ -449,14 +468,14 @@ impl Documents<'_, '_> {
             || signer.verify_signed_by(root.public_key()).is_err()
             || self.pool.certificates.iter().copied().any(|certificate| foreign_root(&certificate))
         {
-            return Err(EndorsementError::RootUntrusted(kind));
+            return Err(TdxEndorsementError::RootUntrusted(kind));
         }
         if signer.basic_constraints().is_none_or(|constraints| constraints.ca) {
-            return Err(EndorsementError::Signer(kind));
+            return Err(TdxEndorsementError::Signer(kind));
         }
         let window = validity(signer);
         if !window.holds(self.now) {
-            return Err(EndorsementError::SignerValidity(kind));
+            return Err(TdxEndorsementError::SignerValidity(kind));
         }
         if let Some(crl) = self.root_crl {
             require_unrevoked(crl, signer, Revocable::TcbSigning)?;

@@ -11,7 +11,7 @@ use evidence_formats::{
     code::{Code, Coded},
     digest::{Digest, HashAlgorithm},
     eventlog::{
-        Event, EventLog, EventLogError as LogFormatError, EventType, ReplayError,
+        Event, EventLog, EventType, ReplayError,
         uefi::{GLOBAL_VARIABLE, IMAGE_SECURITY_DATABASE, parse_variable},
     },
 };
@@ -33,9 +33,6 @@ pub(super) type NamedEvents = [BTreeMap<String, Vec<String>>; 4];
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EventLogError {
-    /// Not a log.
-    #[error("expected a crypto-agile event log")]
-    Format(#[from] LogFormatError),
     /// Not a log of CC measurement registers.
     #[error("expected a log that can be replayed into RTMRs")]
     Replay(#[from] ReplayError),
@@ -62,8 +59,7 @@ pub enum EventLogError {
 impl Coded for EventLogError {
     fn code(&self) -> Code {
         Code::new(match self {
-            Self::Format(_) => "parse.tdx.event_log",
-            Self::Replay(_) => "parse.tdx.event_log_register",
+            Self::Replay(error) => return error.code(),
             Self::Mismatch { .. } => "authenticate.tdx.event_log_replay",
             Self::Data { .. } => "authenticate.tdx.event_log_data",
             Self::Separator { .. } => "authenticate.tdx.event_log_separator",
@@ -75,8 +71,7 @@ impl Coded for EventLogError {
 ///
 /// # Errors
 /// [`EventLogError`]. A register without events must be zero: an extension that is not in the log is not explained.
-pub(super) fn authenticate(log: &[u8], rtmrs: &[Sha384Digest; 4]) -> Result<NamedEvents, EventLogError> {
-    let log = EventLog::parse(log)?;
+pub(super) fn authenticate(log: &EventLog, rtmrs: &[Sha384Digest; 4]) -> Result<NamedEvents, EventLogError> {
     let replayed = log.replay_rtmrs()?.rtmrs;
     if let Some(register) = replayed.iter().zip(rtmrs).position(|(replayed, quoted)| replayed != quoted) {
         return Err(EventLogError::Mismatch { register });

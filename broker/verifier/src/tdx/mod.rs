@@ -15,13 +15,15 @@ mod tcb;
 mod tests;
 
 pub use authenticate::TdxError;
-pub(crate) use authenticate::{TdxInput, authenticate};
+pub(crate) use authenticate::authenticate;
 pub use baseline::{AcceptedTcb, AttributeRule, TdxBaseline};
 pub use certs::{PckCa, PckCertificate, PckError, PlatformConfiguration, SgxType};
 pub use claims::{TdxClaims, TdxCollateralClaims, TdxPckClaims, TdxQeClaims, TdxTcbClaims};
-pub use collateral::{AuthenticCollateral, AuthenticQeIdentity, AuthenticTcbInfo, CollateralPool, EndorsementError};
+pub use collateral::{
+    AuthenticCollateral, AuthenticQeIdentity, AuthenticTcbInfo, CrlKind, Revocable, TdxEndorsementError, Window,
+};
 pub use eventlog::EventLogError as TdxEventLogError;
 pub use tcb::{ConvergedTcb, TcbError, TcbEvaluation};
 
 /// Intel SGX Root CA, valid 2018 to 2049: the trust anchor of every PCK chain and of all collateral.
-pub const INTEL_SGX_ROOT_CA: &[u8] = include_bytes!("roots/intel_sgx_root_ca.der");
+pub(crate) const BUILT_IN: [&[u8]; 1] = [include_bytes!("roots/intel_sgx_root_ca.der")];
