@@ -15,7 +15,11 @@ mod vectors;
 
 use std::{collections::BTreeSet, fs};
 
-use evidence_formats::{code::Coded, snp::SnpReport};
+use evidence_formats::{
+    code::Coded,
+    evidence::{Evidence, SnpEvidence},
+    snp::{CertTable, SnpReport},
+};
 use serde_json::Value;
 use vectors::Case;
 use verifier::{
@@ -23,6 +27,14 @@ use verifier::{
     baseline::Baseline,
     snp::{SnpClaims, VekKind},
 };
+
+/// Report and certificate table of a case.
+fn evidence_of(case: &Case) -> Result<Evidence, String> {
+    let report = SnpReport::parse(&case.report()).map_err(|error| error.code().to_string())?;
+    let table = case.file("cert_table.bin").map(|bytes| CertTable::parse(&bytes)).transpose();
+    let certificates = table.map_err(|error| error.code().to_string())?;
+    Ok(Evidence::Snp(SnpEvidence { report, certificates }))
+}
 
 fn snp(claims: &Claims) -> &SnpClaims {
     match &claims.raw {
@@ -38,7 +50,7 @@ fn genuine_evidence_authenticates_and_says_what_it_says() {
     let cases = vectors::cases(&root);
     for case in &cases {
         let terms = vectors::terms(&anchors, Revocation::IfPresent, case.time("/test_now"));
-        let evidence = case.evidence(&case.report()).unwrap();
+        let evidence = evidence_of(case).unwrap();
         let authentic = vectors::outcome(&evidence, &case.endorsements(), &terms)
             .unwrap_or_else(|code| panic!("{}: {code}", case.name));
         let claims = authentic.claims();
@@ -90,9 +102,9 @@ fn the_strict_baseline_refuses_genuine_but_unwelcome_evidence() {
     let Some(root) = vectors::root() else { return };
     let anchors = TrustAnchors::vendor();
     let mut debug = 0;
-    for case in vectors::cases(&root) {
+    for case in &vectors::cases(&root) {
         let terms = vectors::terms(&anchors, Revocation::IfPresent, case.time("/test_now"));
-        let evidence = case.evidence(&case.report()).unwrap();
+        let evidence = evidence_of(case).unwrap();
         let authentic = vectors::outcome(&evidence, &case.endorsements(), &terms).unwrap();
         let snp = snp(authentic.claims());
         let outcome = Baseline::default().judge(authentic.claims());
@@ -275,8 +287,7 @@ fn judge(case: &Case, anchors: &TrustAnchors) -> BTreeSet<String> {
         floors.raise(&seen.subject().to_string(), 7_u64.into());
     }
     terms.crl_floors = &floors;
-    let outcome =
-        case.evidence(&case.report()).and_then(|evidence| vectors::outcome(&evidence, &case.endorsements(), &terms));
+    let outcome = evidence_of(case).and_then(|evidence| vectors::outcome(&evidence, &case.endorsements(), &terms));
     match outcome {
         Err(code) => BTreeSet::from([code]),
         Ok(authentic) => {
@@ -310,7 +321,7 @@ fn a_genuine_chain_is_checked_against_the_genuine_revocation_list() {
     let other = fs::read(root.join("roots/genoa_crl_4_20241023.der")).unwrap();
     let mut checked = 0;
     for case in cases.iter().filter(|case| case.text("/product_line") == "Milan") {
-        let evidence = case.evidence(&case.report()).unwrap();
+        let evidence = evidence_of(case).unwrap();
         let mut endorsements = case.endorsements();
         let now = verifier::Timestamp::parse_rfc3339("2025-09-01T00:00:00Z").unwrap();
         let terms = vectors::terms(&anchors, Revocation::Require, now);

@@ -5,11 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use evidence_formats::{
-    code::Coded,
-    evidence::{Evidence, SnpEvidence},
-    snp::{CertTable, SnpReport},
-};
+use evidence_formats::{code::Coded, evidence::Evidence};
 use serde_json::Value;
 use verifier::{
     Authentic, Claims, CrlFloors, Endorsements, Expected, Forgetful, Revocation, Terms, Timestamp, TrustAnchors,
@@ -75,14 +71,6 @@ impl Case {
             let _ = self.file(name).map(|bytes| endorsements.add(&bytes));
         }
         endorsements
-    }
-
-    /// The host's certificate table, where the case has one.
-    pub(crate) fn evidence(&self, report: &[u8]) -> Result<Evidence, String> {
-        let report = SnpReport::parse(report).map_err(|error| error.code().to_string())?;
-        let table = self.file("cert_table.bin").map(|bytes| CertTable::parse(&bytes)).transpose();
-        let certificates = table.map_err(|error| error.code().to_string())?;
-        Ok(Evidence::Snp(SnpEvidence { report, certificates }))
     }
 }
 
