@@ -392,7 +392,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        fixtures::{DEBUG, LAUNCH, authentic, claims, launch, now, set, strict, values, vtpm_claims},
+        RawClaims,
+        fixtures::{DEBUG, LAUNCH, authentic, baseline, claims, launch, now, set, strict, values, vtpm_claims},
         reference::{Measurement, ReferenceValues, SetKind},
     };
 
@@ -508,6 +509,44 @@ mod tests {
     }
 
     proptest! {
+        /// Taking away a relaxation of the baseline, or raising its floor, never turns a rejection into an acceptance.
+        #[test]
+        fn a_tighter_baseline_never_accepts_what_was_rejected(
+            debug: bool,
+            migratable: bool,
+            relaxed in (any::<bool>(), any::<bool>()),
+            kept in (any::<bool>(), any::<bool>()),
+            floor in 20u8..35,
+            raised in 0u8..10,
+        ) {
+            let mut guest = claims();
+            guest.debug = debug;
+            let RawClaims::Snp(report) = &mut guest.raw else { unreachable!("the fixture is an SNP report") };
+            report.policy.debug = debug;
+            report.policy.migrate_ma = migratable;
+            let settings = |(debug, migration): (bool, bool)| {
+                format!("allow_debug = {debug}\nallow_migration_agent = {migration}")
+            };
+            let loose = baseline(&settings(relaxed), floor);
+            let tight = baseline(&settings((relaxed.0 && kept.0, relaxed.1 && kept.1)), floor.saturating_add(raised));
+            // The policy only repeats what the baseline says, so that nothing else refuses.
+            let policy = AppraisalPolicy::compile(
+                "p",
+                "package countersign.appraisal\nreasons := set()\ndefault trust_vector := {\"configuration\": 96}\n\
+                 trust_vector := {\"configuration\": 2} if count(input.baseline.violations) == 0\n",
+            )
+            .unwrap();
+            let good = good();
+            let accepts = |baseline: &Baseline| {
+                let references = References::Require(&good);
+                let policing = Policing::Apply(&policy);
+                let criteria = Criteria { baseline, references, policing, warnings: Warnings::Refuse };
+                appraise(&authentic(guest.clone()), &criteria, now()).affirm().is_ok()
+            };
+            prop_assert_eq!(accepts(&loose), floor <= 27 && (!debug || relaxed.0) && (!migratable || relaxed.1));
+            prop_assert!(accepts(&loose) || !accepts(&tight));
+        }
+
         /// Taking away reference sets, or allowed warnings, never turns a rejection into an acceptance.
         #[test]
         fn tightening_never_accepts_what_was_rejected(

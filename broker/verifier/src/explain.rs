@@ -88,6 +88,7 @@ impl Explanation {
         checks.extend(baseline(appraisal));
         checks.extend(references(appraisal));
         checks.extend(policy(appraisal));
+        checks.sort_by_key(|check| STAGES.iter().position(|stage| *stage == check.stage));
         let code = appraisal.code();
         Self { code, checks, recommendation: code.map(recommendation) }
     }
@@ -119,6 +120,7 @@ fn stage_passed(stage: &'static str) -> Check {
 fn unchecked(appraisal: &Appraisal) -> impl Iterator<Item = Check> {
     appraisal.unchecked().iter().map(|unchecked| Check {
         stage: match unchecked.what {
+            _ if appraisal.baseline().unchecked.contains(unchecked) => "baseline",
             "revocation" => "endorsement",
             "report_data" | "binding" | "nonce" => "binding",
             "reference_values" | "paravisor_measurement" => "reference",
@@ -350,6 +352,21 @@ nothing refuses
         assert!(lines(|set| set.not_after = now()).contains("found web-prod v4 expired on 2027-01-15T08:00:00Z"));
         let none = explain(claims(), &ReferenceValues::new());
         assert_eq!(none.code.unwrap().as_str(), "reference.none_configured");
+    }
+
+    #[test]
+    fn what_the_baseline_left_out_is_told_at_its_stage() {
+        let policy = AppraisalPolicy::built_in().unwrap();
+        let references = values([set(4, launch(LAUNCH))]);
+        let criteria = Criteria {
+            baseline: &crate::baseline::Baseline::default(),
+            references: References::Require(&references),
+            policing: Policing::Apply(&policy),
+            warnings: Warnings::Refuse,
+        };
+        let explanation = Explanation::of_appraisal(&appraise(&authentic(claims()), &criteria, now()));
+        let left_out = explanation.checks.iter().find(|check| check.outcome == CheckOutcome::Unchecked).unwrap();
+        assert_eq!((left_out.stage, left_out.check.as_str()), ("baseline", "tcb_floor"));
     }
 
     #[test]

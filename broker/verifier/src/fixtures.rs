@@ -24,9 +24,16 @@ pub(crate) const LAUNCH: LaunchDigest = LaunchDigest([0x9f; 48]);
 /// The code with which the baseline refuses a guest that its host can debug.
 pub(crate) const DEBUG: &str = "baseline.snp.debug";
 
-/// The baseline without any relaxation.
+/// The baseline without any relaxation, and with a floor for the TCB of [`claims`].
 pub(crate) fn strict() -> Baseline {
-    Baseline::default()
+    baseline("", 27)
+}
+
+/// A baseline with these settings for SNP and this least version of the SNP firmware.
+pub(crate) fn baseline(settings: &str, snp: u8) -> Baseline {
+    let floor = format!("{{ bootloader = 1, tee = 0, snp = {snp}, microcode = 1 }}");
+    let floors = format!("[baseline.snp.minimum_tcb.genoa]\nreported = {floor}\ncommitted = {floor}\n");
+    Baseline::from_toml(&format!("[baseline.snp]\n{settings}\n{floors}")).unwrap()
 }
 
 /// A moment at which every fixture holds.
