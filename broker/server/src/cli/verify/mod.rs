@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// Whether revocation data must be there
     #[arg(long, value_enum, default_value = "require")]
     revocation: RevocationMode,
+    /// Baseline rules, TOML
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
     /// Appraisal policy, Rego
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -117,7 +120,7 @@ impl Inputs {
             anchors: anchors(&args.trust_anchor)?,
             expected: expected(args)?,
             now: args.at.map_or_else(now, Ok)?,
-            baseline: Baseline,
+            baseline: baseline(args)?,
             policy: args.policy.as_ref().map(policy).transpose()?,
             reference_values: args.reference_values.as_ref().map(reference_values).transpose()?,
         })
@@ -159,6 +162,12 @@ fn expected(args: &Args) -> Result<Expected> {
 fn now() -> Result<Timestamp> {
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
     Ok(Timestamp::from_unix(i64::try_from(elapsed.as_secs())?))
+}
+
+fn baseline(args: &Args) -> Result<Baseline> {
+    let Some(file) = &args.baseline else { return Ok(Baseline::default()) };
+    let text = String::from_utf8(files::read(file)?).with_context(|| format!("{} is not UTF-8", file.display()))?;
+    Baseline::from_toml(&text).with_context(|| format!("reading {}", file.display()))
 }
 
 fn policy(file: &PathBuf) -> Result<AppraisalPolicy> {
