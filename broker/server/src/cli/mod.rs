@@ -19,7 +19,7 @@ mod verify;
 
 /// Remote attestation broker: keys and short-lived credentials for guests that prove what they run.
 #[derive(Debug, Parser)]
-#[command(name = "countersign", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "countersign", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
