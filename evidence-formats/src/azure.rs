@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{
     code::{Code, Coded},
-    evidence::SnpEvidence,
+    evidence::{SnpEvidence, TdxEvidence},
     hcl::{HclError, HclHardware, HclReport},
     snp::{CertTable, SnpReport, SnpReportError},
     tdx::{QuoteError, ReportError, TdReport, TdxQuote},
@@ -29,8 +29,8 @@ pub struct AzureTdxEvidence {
     pub hcl: HclReport,
     /// The TDREPORT inside, which only its own platform can check.
     pub report: TdReport,
-    /// The quote made from it.
-    pub quote: TdxQuote,
+    /// The quote made from it; all RTMRs are zero here, and there is no log of them.
+    pub tdx: TdxEvidence,
     /// The vTPM's evidence.
     pub tpm: TpmEvidence,
 }
@@ -72,7 +72,8 @@ impl AzureTdxEvidence {
             return Err(AzureError::Hardware { expected: HclHardware::Tdx });
         }
         let report = TdReport::parse(hcl.hardware_report())?;
-        Ok(Self { hcl, report, quote: TdxQuote::parse(quote)?, tpm })
+        let quote = TdxQuote::parse(quote)?;
+        Ok(Self { hcl, report, tdx: TdxEvidence { quote, event_log: None }, tpm })
     }
 
     /// Parses the JSON document of `--type azure-tdx`.

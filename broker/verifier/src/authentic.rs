@@ -18,4 +18,9 @@ impl<T> Authentic<T> {
     pub const fn claims(&self) -> &T {
         &self.claims
     }
+
+    /// Hands the claims to a function of this crate that authenticates what stands on them.
+    pub(crate) fn into_claims(self) -> T {
+        self.claims
+    }
 }

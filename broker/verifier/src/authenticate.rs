@@ -12,8 +12,10 @@ use thiserror::Error;
 
 use crate::{
     Authentic, ChainMemory, Claims, Endorsements, Revocation, Timestamp, TrustAnchors,
+    azure::{self, AzureAuthenticateError},
     snp::{self, SnpError},
     tdx::{self, TdxError},
+    tpm::{self, TpmAuthenticateError, TpmTerms},
     x509::CrlNumber,
 };
 
@@ -32,6 +34,8 @@ pub struct Terms<'a> {
     pub memory: &'a dyn ChainMemory,
     /// Lowest CRL number that is accepted of each issuer.
     pub crl_floors: &'a CrlFloors,
+    /// What a TPM quote in the evidence is held against.
+    pub tpm: &'a TpmTerms,
 }
 
 impl std::fmt::Debug for Terms<'_> {
@@ -92,9 +96,12 @@ pub enum AuthenticateError {
     /// Refused or undecided by the rules for TDX.
     #[error(transparent)]
     Tdx(#[from] TdxError),
-    /// No rules for this kind of evidence: nothing about it can be proven.
-    #[error("expected evidence of a platform that has rules")]
-    NoRules,
+    /// Refused or undecided by the rules for TPMs.
+    #[error(transparent)]
+    Tpm(#[from] TpmAuthenticateError),
+    /// Refused or undecided by the rules for Azure's paravisor.
+    #[error(transparent)]
+    Azure(#[from] AzureAuthenticateError),
 }
 
 impl AuthenticateError {
@@ -104,7 +111,8 @@ impl AuthenticateError {
         match self {
             Self::Snp(error) => error.is_missing_endorsement(),
             Self::Tdx(error) => error.is_missing_endorsement(),
-            Self::NoRules => false,
+            Self::Tpm(error) => error.is_missing_endorsement(),
+            Self::Azure(error) => error.is_missing_endorsement(),
         }
     }
 }
@@ -114,7 +122,8 @@ impl Coded for AuthenticateError {
         match self {
             Self::Snp(error) => error.code(),
             Self::Tdx(error) => error.code(),
-            Self::NoRules => Code::new("authenticate.platform.no_rules"),
+            Self::Tpm(error) => error.code(),
+            Self::Azure(error) => error.code(),
         }
     }
 }
@@ -132,6 +141,8 @@ pub fn authenticate(
     match evidence {
         Evidence::Snp(evidence) => Ok(snp::authenticate(evidence, endorsements, terms)?),
         Evidence::Tdx(evidence) => Ok(tdx::authenticate(evidence, endorsements, terms)?),
-        Evidence::Tpm(_) | Evidence::AzureSnp(_) | Evidence::AzureTdx(_) => Err(AuthenticateError::NoRules),
+        Evidence::Tpm(evidence) => Ok(tpm::authenticate(evidence, endorsements, terms)?),
+        Evidence::AzureSnp(evidence) => Ok(azure::authenticate_snp(evidence, endorsements, terms)?),
+        Evidence::AzureTdx(evidence) => Ok(azure::authenticate_tdx(evidence, endorsements, terms)?),
     }
 }

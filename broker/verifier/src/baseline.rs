@@ -11,6 +11,7 @@ use crate::{
     Claims, RawClaims, Unchecked,
     snp::{SnpBaseline, SnpBaselineError},
     tdx::TdxBaseline,
+    tpm::TpmBaseline,
 };
 
 /// Baseline rules of every platform.
@@ -21,6 +22,8 @@ pub struct Baseline {
     pub snp: SnpBaseline,
     /// Rules for TDX.
     pub tdx: TdxBaseline,
+    /// Rules for TPMs, and for what a paravisor says of its own.
+    pub tpm: TpmBaseline,
 }
 
 /// A configuration file: everything stands below `baseline`.
@@ -66,17 +69,26 @@ impl Baseline {
     #[must_use]
     pub fn judge(&self, claims: &Claims) -> BaselineOutcome {
         let mut outcome = BaselineOutcome::default();
-        match &claims.raw {
-            RawClaims::Snp(snp) => self.snp.judge(claims, snp, &mut outcome),
+        self.judge_raw(claims, &claims.raw, &mut outcome);
+        outcome
+    }
+
+    fn judge_raw(&self, claims: &Claims, raw: &RawClaims, outcome: &mut BaselineOutcome) {
+        match raw {
+            RawClaims::Snp(snp) => self.snp.judge(claims, snp, outcome),
             RawClaims::Tdx(tdx) => {
                 let findings = self.tdx.judge(tdx);
                 for (code, expected, actual) in findings.violations {
                     outcome.violations.push(Violation { code, expected, actual });
                 }
-                outcome.relaxed = findings.relaxed;
+                outcome.relaxed.extend(findings.relaxed);
+            }
+            RawClaims::Tpm(tpm) => self.tpm.judge(tpm, None, outcome),
+            RawClaims::Azure(azure) => {
+                self.judge_raw(claims, &azure.hardware, outcome);
+                self.tpm.judge_azure(azure, outcome);
             }
         }
-        outcome
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evidence_formats::bytes::LaunchDigest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, snp::SnpClaims, tdx::TdxClaims};
+use crate::{Timestamp, azure::AzureClaims, snp::SnpClaims, tdx::TdxClaims, tpm::TpmClaims};
 
 /// What authenticated evidence says, in one schema for every platform; the platform's own fields stand in `raw`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,4 +156,8 @@ pub enum RawClaims {
     Snp(Box<SnpClaims>),
     /// Intel TDX.
     Tdx(Box<TdxClaims>),
+    /// A TPM alone.
+    Tpm(Box<TpmClaims>),
+    /// An Azure confidential VM: hardware, paravisor and vTPM.
+    Azure(Box<AzureClaims>),
 }

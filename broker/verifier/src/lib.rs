@@ -10,6 +10,7 @@ pub mod appraisal;
 pub mod ar4si;
 mod authentic;
 mod authenticate;
+pub mod azure;
 pub mod baseline;
 mod chains;
 mod claims;
@@ -25,6 +26,7 @@ mod revocation;
 pub mod snp;
 pub mod tdx;
 mod timestamp;
+pub mod tpm;
 pub mod x509;
 
 pub use anchors::{AnchorError, AnchorOrigin, TrustAnchors};

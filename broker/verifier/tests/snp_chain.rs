@@ -85,6 +85,7 @@ impl Setup {
             now: Timestamp::from_unix(self.now),
             memory,
             crl_floors: &self.floors,
+            tpm: verifier::tpm::TpmTerms::DEFAULT,
         };
         let outcome = authenticate(&evidence, &endorsements, &terms);
         outcome.map(|authentic| authentic.claims().clone()).map_err(|error| {

@@ -35,6 +35,7 @@ fn verify(anchors: &TrustAnchors, report: &[u8], vek: &[u8]) -> Result<Claims, S
         now: Timestamp::parse_rfc3339(NOW).unwrap(),
         memory: &Forgetful,
         crl_floors: CrlFloors::NONE,
+        tpm: verifier::tpm::TpmTerms::DEFAULT,
     };
     let evidence = Evidence::Snp(SnpEvidence { report, certificates: None });
     let outcome = authenticate(&evidence, &endorsements, &terms);

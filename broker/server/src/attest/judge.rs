@@ -8,7 +8,7 @@ use evidence_formats::{
 };
 use verifier::{
     Affirmed, Criteria, CrlFloors, Expected, Explanation, Policing, Refusal, Terms, Warnings, appraise, authenticate,
-    reference::References,
+    reference::References, tpm::TpmTerms,
 };
 
 use super::Admitted;
@@ -45,6 +45,7 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted) -> Verdict {
         now: admitted.now,
         memory: &broker.chains,
         crl_floors: CrlFloors::NONE,
+        tpm: TpmTerms::DEFAULT,
     };
     let authentic = match authenticate(&evidence, &collateral.endorsements, &terms) {
         Ok(authentic) => authentic,

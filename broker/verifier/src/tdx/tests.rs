@@ -61,6 +61,7 @@ fn terms<'a>(anchors: &'a TrustAnchors, now: i64, memory: &'a dyn ChainMemory) -
         now: Timestamp::from_unix(now),
         memory,
         crl_floors: CrlFloors::NONE,
+        tpm: crate::tpm::TpmTerms::DEFAULT,
     }
 }
 

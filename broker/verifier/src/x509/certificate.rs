@@ -97,6 +97,12 @@ impl KeyUsage {
         self.0 & 1 != 0
     }
 
+    /// digitalSignature, with at most contentCommitment beside it: neither encryption nor certificates.
+    #[must_use]
+    pub const fn is_digital_signature_only(self) -> bool {
+        self.0 & !2 == 1
+    }
+
     /// keyCertSign.
     #[must_use]
     pub const fn key_cert_sign(self) -> bool {

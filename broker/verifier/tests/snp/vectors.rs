@@ -84,7 +84,15 @@ pub(crate) fn synthetic_anchors(root: &Path) -> TrustAnchors {
 /// Terms that check everything but the report data, with `revocation` as given.
 pub(crate) fn terms(anchors: &TrustAnchors, revocation: Revocation, now: Timestamp) -> Terms<'_> {
     let expected = Expected::Unchecked { reason: "the vector has no nonce" };
-    Terms { anchors, revocation, expected, now, memory: &Forgetful, crl_floors: CrlFloors::NONE }
+    Terms {
+        anchors,
+        revocation,
+        expected,
+        now,
+        memory: &Forgetful,
+        crl_floors: CrlFloors::NONE,
+        tpm: verifier::tpm::TpmTerms::DEFAULT,
+    }
 }
 
 /// Authenticates; the error is its code, with `?` behind it when undecided.

@@ -19,6 +19,7 @@ use verifier::{
     baseline::Baseline,
     policy::AppraisalPolicy,
     reference::{ReferenceValues, References},
+    tpm::TpmTerms,
 };
 
 use self::{
@@ -207,6 +208,7 @@ fn judge(
             now: inputs.now,
             memory: &Forgetful,
             crl_floors: CrlFloors::NONE,
+            tpm: TpmTerms::DEFAULT,
         };
         authenticate(evidence, &gathered.endorsements, &terms)
             .map(|authentic| appraise(&authentic, &inputs.criteria(), inputs.now))

@@ -1,0 +1,36 @@
+//! TPM quotes: whose key signed, what exactly it signed, and what a log says about it.
+//!
+//! The order of work is fixed: provenance of the attestation key, its attributes, signature, clock, freshness,
+//! selection, digest, and only then the event log. PCR values exist for the rest of the crate only as [`VerifiedPcrs`],
+//! which are made from the signed selection alone.
+
+mod ak_certificate;
+mod alone;
+mod authenticate;
+mod baseline;
+pub mod boot;
+mod claims;
+mod error;
+mod key;
+mod pcrs;
+mod pinned;
+mod provenance;
+mod terms;
+mod uki;
+
+pub(crate) use ak_certificate::{AkCertificate, AkChain, authenticate_ak_certificate};
+pub use ak_certificate::{AkCertificateError, GceInstance};
+pub(crate) use alone::{authenticate, brought_key, certify};
+pub(crate) use authenticate::authenticate_quote;
+pub use baseline::TpmBaseline;
+pub use claims::{AkHierarchy, TpmClaims};
+pub use error::TpmAuthenticateError;
+pub(crate) use key::AkKey;
+pub use key::AkKeyError;
+pub use pcrs::{NotAPcrSet, PcrSet, VerifiedPcrs};
+pub use pinned::{NotAnAttestationKey, PinnedAk};
+pub use provenance::AkProvenance;
+pub(crate) use provenance::ProvenAk;
+pub use terms::TpmTerms;
+pub(crate) use terms::{ExpectedExtraData, QuoteTerms};
+pub use uki::{UkiSection, predict_pcr11};
