@@ -19,12 +19,13 @@ use verifier::{
     baseline::Baseline,
     policy::AppraisalPolicy,
     reference::{ReferenceValues, References},
+    tdx::AcceptedTcb,
     tpm::TpmTerms,
 };
 
 use self::{
     endorsements::Gathered,
-    evidence::EvidenceType,
+    evidence::{Beside, EvidenceType},
     outcome::{Outcome, Verdict},
 };
 use super::{
@@ -51,6 +52,9 @@ pub(crate) struct Args {
     /// Replaces the built-in vendor roots; may be repeated
     #[arg(long, value_name = "FILE")]
     trust_anchor: Vec<PathBuf>,
+    /// The event log that was measured beside the evidence (TDX: CCEL)
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
     /// The exact report data expected
     #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
     report_data: Option<ReportData>,
@@ -66,6 +70,9 @@ pub(crate) struct Args {
     /// Whether revocation data must be there
     #[arg(long, value_enum, default_value = "require")]
     revocation: RevocationMode,
+    /// TDX statuses that are accepted besides UpToDate, separated by commas
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = accepted_tcb)]
+    accept_tcb: Vec<AcceptedTcb>,
     /// Baseline rules, TOML
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -166,9 +173,21 @@ fn now() -> Result<Timestamp> {
 }
 
 fn baseline(args: &Args) -> Result<Baseline> {
-    let Some(file) = &args.baseline else { return Ok(Baseline::default()) };
-    let text = String::from_utf8(files::read(file)?).with_context(|| format!("{} is not UTF-8", file.display()))?;
-    Baseline::from_toml(&text).with_context(|| format!("reading {}", file.display()))
+    let mut baseline = match &args.baseline {
+        Some(file) => {
+            let text =
+                String::from_utf8(files::read(file)?).with_context(|| format!("{} is not UTF-8", file.display()))?;
+            Baseline::from_toml(&text).with_context(|| format!("reading {}", file.display()))?
+        }
+        None => Baseline::default(),
+    };
+    baseline.tdx.accept_tcb.extend(&args.accept_tcb);
+    Ok(baseline)
+}
+
+fn accepted_tcb(text: &str) -> Result<AcceptedTcb> {
+    let status = serde_json::from_value(text.into()).context("expected a TCB status such as SWHardeningNeeded")?;
+    AcceptedTcb::unlimited(status).map_err(|error| anyhow!(error))
 }
 
 fn policy(file: &PathBuf) -> Result<AppraisalPolicy> {
@@ -188,7 +207,9 @@ fn verify(args: &Args, inputs: &Inputs) -> Result<Outcome> {
         Ok(gathered) => gathered,
         Err(outcome) => return Ok(outcome),
     };
-    Ok(match evidence::parse(args.kind, &bytes, gathered.cert_table.clone()) {
+    let event_log = args.event_log.as_ref().map(|file| files::read(file)).transpose()?;
+    let beside = Beside { cert_table: gathered.cert_table.clone(), event_log };
+    Ok(match evidence::parse(args.kind, &bytes, beside) {
         Ok(evidence) => judge(&evidence, &gathered, inputs, args.revocation.into()).with_notes(gathered.notes),
         Err(refusal) => refusal,
     })
