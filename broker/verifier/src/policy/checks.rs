@@ -348,3 +348,33 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// A policy with a few bytes changed is refused, or judges a guest: it never panics.
+    #[test]
+    fn a_damaged_policy_never_panics(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 32u8..127), 1..4),
+        end in any::<prop::sample::Index>(),
+        cut: bool,
+    ) {
+        let mut source = AppraisalPolicy::BUILT_IN_SOURCE.as_bytes().to_vec();
+        for (index, byte) in edits {
+            let at = index.index(source.len());
+            source[at] = byte;
+        }
+        if cut {
+            source.truncate(end.index(source.len()));
+        }
+        let source = String::from_utf8(source).unwrap();
+        if let Ok(policy) = AppraisalPolicy::compile("p", &source) {
+            let claims = claims();
+            let baseline = strict().judge(&claims);
+            let references = ReferenceValues::new().judge(&claims, now());
+            let input =
+                AppraisalInput { claims: &claims, baseline: &baseline, reference_values: &references, now: now() };
+            let _ = policy.evaluate(&input);
+        }
+    }
+}

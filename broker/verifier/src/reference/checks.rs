@@ -250,6 +250,27 @@ proptest! {
         prop_assert_eq!(outcome.refusal().is_some(), matched.is_empty());
     }
 
+    /// A document with a few bytes changed is refused or read; what was read is written and read back the same.
+    #[test]
+    fn a_damaged_document_never_panics(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        end in any::<prop::sample::Index>(),
+        cut: bool,
+    ) {
+        let page = include_str!("../../../../docs/reference-values.md");
+        let mut document = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap().as_bytes().to_vec();
+        for (index, byte) in edits {
+            let at = index.index(document.len());
+            document[at] = byte;
+        }
+        if cut {
+            document.truncate(end.index(document.len()));
+        }
+        if let Ok(read) = ReferenceValues::parse(&document) {
+            prop_assert_eq!(ReferenceValues::parse(&serde_json::to_vec(&read).unwrap()).unwrap(), read);
+        }
+    }
+
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
         let _ = ReferenceValues::parse(&bytes);
