@@ -19,7 +19,7 @@ fn decision(said: &Said) -> &str {
 
 /// A refusal: exit status 1, nothing on standard output, `code` first.
 fn assert_refused(said: &Said, code: &str) {
-    assert_eq!(said.status, 1, "{}", said.stderr);
+    assert_eq!(said.status, 1, "expected {code}, found {}", said.stderr);
     assert_eq!(said.stdout, b"");
     let first = said.stderr.lines().next().unwrap_or_default();
     assert!(first.starts_with(&format!("countersign-agent: refused: {code}")), "{}", said.stderr);

@@ -18,8 +18,11 @@ const REFUSED: [(&str, &str); 5] = [
     ("[snp]\nvmpl = 1", "baseline.snp.vmpl"),
     // A bit of the measurement changed after signing.
     ("[faults]\nflip_byte = 0x90", "authenticate.snp.signature"),
-    // An attacker's own imitation of the vendor.
-    ("[snp]\nrogue = true", "authenticate.snp."),
+    // A chip that an attacker's imitation of the vendor vouches for.
+    (
+        "[snp]\nrogue = true\nhardware_id = \"66666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666666\"",
+        "authenticate.snp.",
+    ),
 ];
 
 #[test]
