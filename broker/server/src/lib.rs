@@ -15,6 +15,8 @@ mod collateral;
 pub mod config;
 mod daemon;
 mod decision;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hardening;
 mod http;
 mod metrics;
