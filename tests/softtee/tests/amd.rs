@@ -69,6 +69,10 @@ fn a_rogue_hierarchy_has_the_names_but_not_the_keys() {
     let (honest, rogue) = (AmdPki::new(ProductLine::Genoa), AmdPki::rogue(ProductLine::Genoa));
     assert_eq!(honest.ark.certificate.subject, rogue.ark.certificate.subject);
     assert_eq!(honest.ask.certificate.serial, rogue.ask.certificate.serial);
+    let mut imitation = SecureProcessor::new(ProductLine::Genoa);
+    imitation.pki = rogue.clone();
+    let genuine = X509::from_der(&SecureProcessor::new(ProductLine::Genoa).vek().der()).unwrap();
+    assert!(!signature_verifies(&imitation.report(&imitation.guest()), &genuine));
     assert!(!chain_verifies(&SecureProcessor::new(ProductLine::Genoa).vek().der(), &rogue.ask.der(), &rogue.ark.der()));
 }
 

@@ -58,6 +58,8 @@ pub struct AmdPki {
     pub ask: Issued,
     /// AMD SEV VLEK key: signs VLEKs.
     pub asvk: Issued,
+    /// What endorsement keys are derived from, beside chip and TCB: an imitation does not have the chips' keys.
+    pub seed: &'static str,
 }
 
 struct Keys {
@@ -93,19 +95,19 @@ impl AmdPki {
     /// The made-up authorities of a product line: always the same keys and certificates.
     #[must_use]
     pub fn new(product: ProductLine) -> Self {
-        Self::with_keys(product, fixed_keys(product))
+        Self::with_keys(product, fixed_keys(product), "honest")
     }
 
     /// Authorities with the same names, serial numbers and dates but other keys, as an attacker would make them.
     #[must_use]
     pub fn rogue(product: ProductLine) -> Self {
         let (ark, ask) = (test_key!("rogue-ark"), test_key!("rogue-ask"));
-        Self::with_keys(product, Keys { ark, asvk: ask.clone(), ask })
+        Self::with_keys(product, Keys { ark, asvk: ask.clone(), ask }, "rogue")
     }
 
-    fn with_keys(product: ProductLine, keys: Keys) -> Self {
+    fn with_keys(product: ProductLine, keys: Keys, seed: &'static str) -> Self {
         let ca = |kind| authority(product, kind, &keys);
-        Self { product, ark: ca(Authority::Ark), ask: ca(Authority::Ask), asvk: ca(Authority::Asvk) }
+        Self { product, ark: ca(Authority::Ark), ask: ca(Authority::Ask), asvk: ca(Authority::Asvk), seed }
     }
 
     /// ARK, ASK and ASVK as DER: what a verifier is told to trust.
@@ -135,7 +137,8 @@ impl AmdPki {
             VekKind::Vcek => (&self.ask, "SEV-VCEK", 7),
             VekKind::Vlek => (&self.asvk, "SEV-VLEK", 1),
         };
-        let label = [common_name.as_bytes(), self.product.name().as_bytes(), identity, &tcb.to_version().0];
+        let (seed, product) = (self.seed.as_bytes(), self.product.name().as_bytes());
+        let label = [seed, common_name.as_bytes(), product, identity, &tcb.to_version().0];
         let key = PrivateKey::p384_from_label(&label.concat());
         let certificate = CertificateSpec {
             version: Some(2),

@@ -20,6 +20,8 @@ pub struct IntelPki {
     pub processor_ca: Issued,
     /// Signs TCB info and QE identity.
     pub tcb_signing: Issued,
+    /// What platform keys are derived from, beside platform and TCB: an imitation does not have the platforms' keys.
+    pub seed: &'static str,
 }
 
 impl Default for IntelPki {
@@ -41,7 +43,7 @@ impl IntelPki {
         Self::with_label("rogue intel")
     }
 
-    fn with_label(label: &str) -> Self {
+    fn with_label(label: &'static str) -> Self {
         let key = |role: &str| PrivateKey::p256_from_label(format!("{label} {role}").as_bytes());
         let root_key = key("root");
         let until = datetime!(2049-12-31 23:59:59 UTC);
@@ -70,6 +72,7 @@ impl IntelPki {
             platform_ca: ca("Intel SGX PCK Platform CA", key("platform ca"), 0, intermediate),
             processor_ca: ca("Intel SGX PCK Processor CA", key("processor ca"), 0, intermediate),
             tcb_signing: Issued { certificate: signing, key: signing_key, issuer_key: root_key.clone() },
+            seed: label,
         }
     }
 
@@ -86,7 +89,8 @@ impl IntelPki {
     #[must_use]
     pub fn pck(&self, platform: &PckSpec) -> Issued {
         let issuer = self.pck_ca(platform.ca);
-        let label = [b"pck".as_slice(), &platform.ppid.0, &platform.components.0, &platform.pce_svn.0.to_be_bytes()];
+        let seed = self.seed.as_bytes();
+        let label = [seed, b" pck ", &platform.ppid.0, &platform.components.0, &platform.pce_svn.0.to_be_bytes()];
         let key = PrivateKey::p256_from_label(&label.concat());
         let url = format!(
             "https://api.trustedservices.intel.com/sgx/certification/v4/pckcrl?ca={}&encoding=der",
