@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use evidence_formats::bytes::ReportData;
 use evidence_formats::snp::ProductLine;
 use softtee::amd::{AmdPki, SecureProcessor};
-use softtee::intel::{IntelPki, TdxPlatform};
+use softtee::intel::{IntelPki, PckCa, TdxPlatform};
 use softtee::pem;
 use softtee::tsm::{Guest, GuestState, Provider, ReportRequest, SimulatedGuest, StateSource, TsmMount};
 use time::OffsetDateTime;
@@ -140,7 +140,11 @@ fn endorsements_of(state: Option<&GuestState>, now: OffsetDateTime) -> Vec<(Stri
                 .into_iter()
                 .flat_map(|product| [SecureProcessor::new(product), SecureProcessor::new(product).with_vlek()]);
             let mut files: Vec<_> = processors.flat_map(|processor| snp_endorsements(&processor, now)).collect();
-            files.extend(tdx_endorsements(&TdxPlatform::new(), now));
+            let platform = TdxPlatform::new();
+            files.extend(tdx_endorsements(&platform, now));
+            // The other PCK CA has a list of its own.
+            let processor_crl = platform.pki.pck_crl(PckCa::Processor, now).sign(&platform.pki.processor_ca.key);
+            files.push(("tdx-pck_crl_processor.der".to_owned(), processor_crl));
             files
         }
     }

@@ -23,7 +23,7 @@ fn pki_writes_anchors_and_endorsements() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 16);
+    assert_eq!(files.len(), 17);
     assert_eq!(files[..3], ["genoa-crl.der", "genoa-vcek.der", "genoa-vlek.der"]);
 }
 
