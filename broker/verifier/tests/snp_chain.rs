@@ -104,10 +104,8 @@ impl Setup {
 }
 
 fn snp(claims: &Claims) -> &SnpClaims {
-    match &claims.raw {
-        RawClaims::Snp(snp) => snp,
-        other => panic!("not SNP claims: {other:?}"),
-    }
+    let RawClaims::Snp(snp) = &claims.raw else { panic!("not SNP claims: {:?}", claims.raw) };
+    snp
 }
 
 fn codes(claims: &Claims) -> Vec<&'static str> {

@@ -37,10 +37,8 @@ fn evidence_of(case: &Case) -> Result<Evidence, String> {
 }
 
 fn snp(claims: &Claims) -> &SnpClaims {
-    match &claims.raw {
-        RawClaims::Snp(snp) => snp,
-        other => panic!("not SNP claims: {other:?}"),
-    }
+    let RawClaims::Snp(snp) = &claims.raw else { panic!("not SNP claims: {:?}", claims.raw) };
+    snp
 }
 
 #[test]
