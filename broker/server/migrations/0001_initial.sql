@@ -67,6 +67,12 @@ CREATE TABLE rulebook_generation (
 ) STRICT;
 INSERT INTO rulebook_generation (only_row, generation) VALUES (1, 1);
 
+-- The highest CRL number that was seen of each issuer, 40 hex digits: a list once seen is never replaced by an older one.
+CREATE TABLE crl_floors (
+    issuer TEXT PRIMARY KEY,
+    number TEXT NOT NULL
+) STRICT;
+
 -- A nonce in here was answered. The primary key is what makes "exactly once" true across tasks, processes and replicas.
 CREATE TABLE consumed_nonces (
     nonce      BLOB PRIMARY KEY,

@@ -10,7 +10,7 @@ use keys::{
     sign::{Jwks, SignatureAlgorithm, Signer, SigningKey},
 };
 use tokio::sync::Semaphore;
-use verifier::baseline::Baseline;
+use verifier::{Claims, CrlFloors, Platform, RawClaims, baseline::Baseline, snp::CrlClaims};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
     rulebook::Rulebook,
-    store::{KeyPurpose, Store, TenantId, sqlite::SqliteStore},
+    store::{KeyPurpose, Store, StoreError, TenantId, sqlite::SqliteStore},
     vault::Vault,
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Broker {
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
     pub(crate) chains: ChainCache,
+    pub(crate) crl_floors: ArcSwap<CrlFloors>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rate: RateLimit,
     /// One permit for each attestation that is judged or waits to be judged.
@@ -69,6 +70,7 @@ impl Broker {
         let tenant = TenantId::default_tenant();
         let rules = Rulebook::load(&*store, &tenant).await?;
         let collateral = Collateral::read(&config.verification)?;
+        let floors = store.crl_floors().await?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Arc::new(Self {
             issuer: config.issuer.clone(),
@@ -84,6 +86,7 @@ impl Broker {
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
             chains: ChainCache::default(),
+            crl_floors: ArcSwap::from_pointee(floors),
             metrics: Arc::new(Metrics::new()),
             rate: RateLimit::new(config.limits.requests_per_second),
             attestations: Semaphore::new(config.limits.attestations),
@@ -109,9 +112,34 @@ impl Broker {
         Ok(())
     }
 
+    /// Remembers the number of the CRL that authentic evidence was checked against. A simulated authority has the names
+    /// of a real one, so its numbers are not remembered.
+    pub(crate) async fn raise_crl_floor(&self, claims: &Claims) -> Result<(), StoreError> {
+        let Some(crl) = crl_of(&claims.raw).filter(|_| claims.platform != Platform::Simulated) else { return Ok(()) };
+        if self.crl_floors.load().of(&crl.issuer).is_some_and(|floor| floor >= crl.number) {
+            return Ok(());
+        }
+        self.store.raise_crl_floor(&crl.issuer, crl.number).await?;
+        self.crl_floors.rcu(|floors| {
+            let mut raised = CrlFloors::clone(floors);
+            raised.raise(&crl.issuer, crl.number);
+            raised
+        });
+        Ok(())
+    }
+
     /// Drops what is of no use any more.
     pub(crate) async fn sweep(&self) -> Result<()> {
         Ok(self.store.sweep(clock::now(), self.limits.unauthenticated_decisions).await?)
+    }
+}
+
+/// The CRL that the hardware's chain was checked against.
+fn crl_of(raw: &RawClaims) -> Option<&CrlClaims> {
+    match raw {
+        RawClaims::Snp(snp) => snp.crl.as_ref(),
+        RawClaims::Azure(azure) => crl_of(&azure.hardware),
+        RawClaims::Tdx(_) | RawClaims::Tpm(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::{fs, thread};
 use evidence_formats::{
     binding::{BindingDigest, Nonce},
     bundle::{Bundle, BundleItem, ItemName, MediaType},
+    cbor,
     snp::ProductLine,
 };
 use keys::{grant::GrantPayload, random::SystemRandom, seal::Sealed, tee_key::TeeKeyPair};
@@ -48,15 +49,7 @@ impl Guest {
 
     /// An honest request with `nonce`, after `change` was made to the report.
     fn request(&self, nonce: &str, change: impl FnOnce(&mut ReportSpec)) -> Value {
-        let parsed: Nonce = nonce.parse().unwrap();
-        let mut report = self.processor.guest();
-        report.report_data = BindingDigest::native(&parsed, self.key.public()).unwrap().report_data();
-        change(&mut report);
-        let mut bundle = Bundle::new();
-        let cpu = BundleItem { media_type: MediaType::SnpReport, bytes: self.processor.report(&report) };
-        bundle.insert(ItemName::Cpu, cpu).unwrap();
-        let bytes = self.processor.certificates().to_bytes();
-        bundle.insert(ItemName::Certs, BundleItem { media_type: MediaType::SnpCertTable, bytes }).unwrap();
+        let bundle = self.bundle(nonce, change);
         json!({
             "nonce": nonce,
             "tee_key": self.key.public(),
@@ -67,6 +60,19 @@ impl Guest {
                 {"id": "g3", "type": "secret", "name": "absent"},
             ],
         })
+    }
+
+    fn bundle(&self, nonce: &str, change: impl FnOnce(&mut ReportSpec)) -> Bundle {
+        let parsed: Nonce = nonce.parse().unwrap();
+        let mut report = self.processor.guest();
+        report.report_data = BindingDigest::native(&parsed, self.key.public()).unwrap().report_data();
+        change(&mut report);
+        let mut bundle = Bundle::new();
+        let cpu = BundleItem { media_type: MediaType::SnpReport, bytes: self.processor.report(&report) };
+        bundle.insert(ItemName::Cpu, cpu).unwrap();
+        let bytes = self.processor.certificates().to_bytes();
+        bundle.insert(ItemName::Certs, BundleItem { media_type: MediaType::SnpCertTable, bytes }).unwrap();
+        bundle
     }
 }
 
@@ -118,6 +124,7 @@ fn attestation_releases_refuses_and_answers_each_nonce_once() {
     assert_eq!(attest(&broker, &request).code(), "binding.nonce.replayed");
     wrong_guests_are_refused_and_explained(&broker, &guest);
     garbage_leaves_no_record(&broker, &guest);
+    cbor_says_the_same(&broker, &guest);
     a_nonce_is_answered_once_under_a_race(&broker, &guest);
     broker.kill();
     broker.launch();
@@ -130,6 +137,7 @@ fn the_right_guest_gets_its_key(broker: &Broker, guest: &Guest) -> Value {
     let request = guest.request(&broker.nonce(), |_| {});
     let answer = attest(broker, &request);
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(answer.head.contains("x-trace-id: "), "{}", answer.head);
     let response = answer.json();
     let sealed: Sealed = serde_json::from_value(response["grants"][0]["sealed"].clone()).unwrap();
     let payload = GrantPayload::parse(&guest.key.open(&sealed).unwrap()).unwrap();
@@ -185,6 +193,20 @@ fn garbage_leaves_no_record(broker: &Broker, guest: &Guest) {
     assert_eq!(decisions(broker), before);
     // The nonce is not spent either.
     assert_eq!(attest(broker, &guest.request(&nonce, |_| {})).status, 200);
+}
+
+fn cbor_says_the_same(broker: &Broker, guest: &Guest) {
+    #[derive(serde::Serialize)]
+    struct Request<'a> {
+        nonce: &'a str,
+        tee_key: &'a keys::jwk::TeePublicKey,
+        evidence: &'a Bundle,
+    }
+    let nonce = broker.nonce();
+    let evidence = guest.bundle(&nonce, |_| {});
+    let request = Request { nonce: &nonce, tee_key: guest.key.public(), evidence: &evidence };
+    let answer = broker.post("/v1/attest", "application/cbor", &cbor::to_vec(&request).unwrap());
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
 }
 
 fn a_nonce_is_answered_once_under_a_race(broker: &Broker, guest: &Guest) {

@@ -30,6 +30,7 @@ fn the_interface_holds_its_limits() {
 fn health_and_keys_are_public(broker: &Broker) {
     assert_eq!(broker.get("/healthz").body, b"ok\n");
     assert_eq!(broker.get("/readyz").status, 200);
+    assert_ne!(broker.nonce(), broker.nonce());
     let jwks = broker.get("/.well-known/jwks.json").json();
     assert_eq!(jwks["keys"][0]["alg"], "ES256", "{jwks}");
     assert!(jwks["keys"][0].get("d").is_none());

@@ -7,7 +7,7 @@ use evidence_formats::{
     evidence::Evidence,
 };
 use verifier::{
-    Affirmed, Criteria, CrlFloors, Expected, Explanation, Policing, Refusal, Terms, Warnings, appraise, authenticate,
+    Affirmed, Criteria, Expected, Explanation, Policing, Refusal, Terms, Warnings, appraise, authenticate,
     reference::References, tpm::TpmTerms,
 };
 
@@ -38,13 +38,14 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted) -> Verdict {
         Err(error) => return Verdict::Unparsable(reason(&error)),
     };
     let collateral = broker.collateral.load();
+    let floors = broker.crl_floors.load();
     let terms = Terms {
         anchors: &collateral.anchors,
         revocation: collateral.revocation,
         expected: Expected::Binding(binding),
         now: admitted.now,
         memory: &broker.chains,
-        crl_floors: CrlFloors::NONE,
+        crl_floors: &floors,
         tpm: TpmTerms::DEFAULT,
     };
     let authentic = match authenticate(&evidence, &collateral.endorsements, &terms) {

@@ -78,8 +78,14 @@ pub(crate) async fn attest(
         Verdict::NotAuthentic(reason, explanation) => {
             settle::refuse_unauthenticated(broker, &admitted, reason, explanation).await
         }
-        Verdict::NotAffirmed(refusal) => settle::refuse(broker, &admitted, &refusal).await,
-        Verdict::Affirmed(affirmed) => settle::release(broker, admitted, *affirmed).await,
+        Verdict::NotAffirmed(refusal) => {
+            broker.raise_crl_floor(refusal.appraisal().claims()).await?;
+            settle::refuse(broker, &admitted, &refusal).await
+        }
+        Verdict::Affirmed(affirmed) => {
+            broker.raise_crl_floor(affirmed.appraisal().claims()).await?;
+            settle::release(broker, admitted, *affirmed).await
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn observe(
     let mut response = limited(&broker, peer, request, next, started).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
-    span.in_scope(|| tracing::info!(status, micros = elapsed.as_micros(), peer = %peer.address, "answered"));
+    span.in_scope(|| tracing::info!(status, seconds = elapsed.as_secs_f64(), peer = %peer.address, "answered"));
     broker.metrics.request_seconds.observe(elapsed.as_secs_f64());
     broker.metrics.requests.get_or_create(&RequestLabels { route, status }).inc();
     if let Ok(value) = HeaderValue::from_str(&trace_id) {

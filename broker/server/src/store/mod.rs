@@ -8,12 +8,14 @@ use std::{fmt, future::Future, pin::Pin};
 use thiserror::Error;
 
 mod decisions;
+mod floors;
 mod keys;
 mod rules;
 mod secrets;
 pub(crate) mod sqlite;
 
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Settled, Settlement, StoredDecision};
+pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
 pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore, StoredReferenceSet};
 pub(crate) use secrets::{SecretMetadata, SecretStore, SecretVersion};
@@ -22,7 +24,9 @@ pub(crate) use secrets::{SecretMetadata, SecretStore, SecretVersion};
 pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Everything that a broker stores.
-pub(crate) trait Store: DecisionStore + KeyStore + RuleStore + SecretStore + Send + Sync + fmt::Debug {
+pub(crate) trait Store:
+    DecisionStore + FloorStore + KeyStore + RuleStore + SecretStore + Send + Sync + fmt::Debug
+{
     /// Whether the store answers.
     fn ping(&self) -> StoreFuture<'_, ()>;
 }

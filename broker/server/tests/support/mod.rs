@@ -1,6 +1,5 @@
 //! A real broker in a temporary directory, and a small HTTPS client.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::{
     fs,

@@ -73,3 +73,82 @@ impl DecisionStore for SqliteStore {
 fn record_of(row: &SqliteRow) -> Result<String, StoreError> {
     Ok(row.try_get("record")?)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::store::{Lease, StoredDecision};
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn settlement(nonce: u8, id: &str, authenticated: bool) -> Settlement {
+        let decision = StoredDecision {
+            id: id.to_owned(),
+            tenant: TenantId::default_tenant(),
+            decided_at: NOW,
+            outcome: "refused",
+            code: None,
+            authenticated,
+            record: format!("{{\"id\":\"{id}\"}}"),
+        };
+        Settlement { nonce: [nonce; 32], nonce_expires_at: NOW.plus_seconds(300), decision, leases: Vec::new() }
+    }
+
+    async fn store(directory: &tempfile::TempDir) -> SqliteStore {
+        SqliteStore::open(&directory.path().join("store.db")).await.unwrap()
+    }
+
+    async fn ids(store: &SqliteStore) -> Vec<String> {
+        let query = DecisionQuery { outcome: None, limit: 100 };
+        store.decisions(&TenantId::default_tenant(), &query).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_nonce_settles_once_also_after_the_store_was_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = store(&directory).await;
+        assert_eq!(first.settle(settlement(1, "a", true)).await.unwrap(), Settled::Recorded);
+        assert_eq!(first.settle(settlement(1, "b", true)).await.unwrap(), Settled::Replayed);
+        let second = store(&directory).await;
+        assert_eq!(second.settle(settlement(1, "c", true)).await.unwrap(), Settled::Replayed);
+        assert!(second.is_consumed(&[1; 32]).await.unwrap());
+        assert_eq!(ids(&second).await, [r#"{"id":"a"}"#]);
+    }
+
+    #[tokio::test]
+    async fn a_settlement_is_stored_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let lease = Lease {
+            id: "lease".to_owned(),
+            kind: "secret",
+            name: "disk-key".to_owned(),
+            version: 1,
+            issued_at: NOW,
+            expires_at: NOW,
+        };
+        let mut broken = settlement(2, "broken", true);
+        broken.leases = vec![lease.clone(), lease];
+        // Beside a good one in the same batch, which must not suffer.
+        let (good, bad) = tokio::join!(store.settle(settlement(3, "good", true)), store.settle(broken));
+        assert_eq!(good.unwrap(), Settled::Recorded);
+        assert!(bad.is_err());
+        assert!(!store.is_consumed(&[2; 32]).await.unwrap());
+        assert_eq!(ids(&store).await, [r#"{"id":"good"}"#]);
+    }
+
+    #[tokio::test]
+    async fn sweeping_drops_old_nonces_and_surplus_records_of_unauthentic_evidence_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        for (nonce, id, authenticated) in [(1, "a", false), (2, "b", true), (3, "c", false), (4, "d", false)] {
+            let _recorded = store.settle(settlement(nonce, id, authenticated)).await.unwrap();
+        }
+        store.sweep(NOW.plus_seconds(600), 2).await.unwrap();
+        assert_eq!(ids(&store).await, [r#"{"id":"d"}"#, r#"{"id":"c"}"#, r#"{"id":"b"}"#]);
+        assert!(store.is_consumed(&[1; 32]).await.unwrap(), "an expired nonce stays for the grace time");
+        store.sweep(NOW.plus_seconds(300 + NONCE_GRACE + 1), 2).await.unwrap();
+        assert!(!store.is_consumed(&[1; 32]).await.unwrap());
+    }
+}

@@ -10,6 +10,7 @@ use sqlx::{
 use super::{Store, StoreError, StoreFuture};
 
 mod decisions;
+mod floors;
 mod keys;
 mod rules;
 mod secrets;
