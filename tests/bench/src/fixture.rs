@@ -17,7 +17,8 @@ use evidence_formats::{
 use softtee::amd::SecureProcessor;
 use time::macros::datetime;
 use verifier::{
-    ChainKey, ChainMemory, CrlFloors, Endorsements, Expected, Revocation, Terms, Timestamp, TrustAnchors, VerifiedChain,
+    ChainKey, ChainMemory, CrlFloors, Endorsements, Expected, Revocation, Terms, Timestamp, TrustAnchors,
+    VerifiedChain, tpm::TpmTerms,
 };
 
 /// When everything is verified.
@@ -106,6 +107,7 @@ impl Case {
             now: Timestamp::from_unix(NOW.unix_timestamp()),
             memory,
             crl_floors: CrlFloors::NONE,
+            tpm: TpmTerms::DEFAULT,
         }
     }
 
