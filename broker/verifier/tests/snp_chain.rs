@@ -272,6 +272,19 @@ fn of_several_keys_the_one_that_fits_is_used() {
 }
 
 #[test]
+fn of_several_failures_that_of_the_signing_key_is_told() {
+    // The report is signed by a key of the right names that no authority issued; the chip's genuine key lies beside it.
+    let mut setup = Setup::milan();
+    let genuine = setup.documents.clone();
+    setup.processor.pki = AmdPki::rogue(ProductLine::Milan);
+    let forged = setup.processor.vek().der();
+    for documents in [[genuine.clone(), vec![forged.clone()]].concat(), [vec![forged], genuine].concat()] {
+        setup.documents = documents;
+        assert_eq!(setup.refusal(), "authenticate.snp.vek_signature");
+    }
+}
+
+#[test]
 fn a_masked_chip_id_and_a_host_s_report_are_for_the_baseline() {
     let mut setup = Setup::milan();
     setup.guest.chip_id = ChipId([0; 64]);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use evidence_formats::{
     evidence::SnpEvidence,
     snp::{ReportFields, SnpReport, TcbVersion},
@@ -16,7 +17,8 @@ use super::{
     tcb,
 };
 use crate::{
-    Authentic, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain, x509::Certificate,
+    Authentic, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain,
+    x509::{Certificate, PublicKey},
 };
 
 /// VEK candidates whose chain is verified at most, best fit first.
@@ -67,7 +69,8 @@ fn rank<'a>(mut candidates: Vec<&'a Certificate>, kind: VekKind, fields: &Report
     candidates
 }
 
-/// The claims by the first candidate that verifies, or the most telling failure.
+/// The claims by the first candidate that verifies, or the most telling failure: that of the key which signed the report,
+/// and among equals that of the candidate which came furthest.
 fn first_that_fits(
     candidates: &[&Certificate],
     material: &Material<'_>,
@@ -75,18 +78,31 @@ fn first_that_fits(
     report: &SnpReport,
     terms: &Terms<'_>,
 ) -> Result<Claims, SnpError> {
-    let mut failure: Option<SnpError> = None;
+    let mut failure: Option<((bool, u8), SnpError)> = None;
     for vek in candidates {
-        match prove(vek, material, claimed, terms).and_then(|proof| fits(report, claimed, &proof).map(|()| proof)) {
+        let error = match prove(vek, material, claimed, terms)
+            .and_then(|proof| fits(report, claimed, &proof).map(|()| proof))
+        {
             Ok(proof) => return conclude(report, &proof, material.endorsements, terms),
-            Err(error) if failure.as_ref().is_none_or(|before| before.progress() < error.progress()) => {
-                failure = Some(error);
-            }
-            Err(_) => {}
+            Err(error) => error,
+        };
+        let telling = (candidates.len() > 1 && signed(report, vek), error.progress());
+        if failure.as_ref().is_none_or(|(before, _)| *before < telling) {
+            failure = Some((telling, error));
         }
     }
     let missing = || vek_missing(report.fields(), claimed.kind);
-    Err(failure.unwrap_or_else(missing))
+    Err(failure.map_or_else(missing, |(_, error)| error))
+}
+
+/// Whether the key of a certificate that nothing vouches for signed the report.
+fn signed(report: &SnpReport, vek: &Certificate) -> bool {
+    match vek.public_key() {
+        PublicKey::P384(point) => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point)
+            .verify(report.signed_bytes(), &report.fields().signature.0)
+            .is_ok(),
+        PublicKey::P256(_) | PublicKey::Rsa { .. } => false,
+    }
 }
 
 /// The proof of a VEK's chain: remembered, or made now.
