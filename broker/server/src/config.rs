@@ -135,13 +135,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// It is not what it should be; the text names line and column.
-    #[error("{}: {}", path.display(), source.to_string().trim_end())]
+    #[error("{}: {}", path.display(), cause.to_string().trim_end())]
     Syntax {
         /// Which file.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Where and why; part of the text, and therefore not a source.
+        cause: Box<toml::de::Error>,
     },
     /// The baseline contradicts itself.
     #[error("{}", path.display())]
@@ -183,7 +182,7 @@ impl Config {
     /// As for [`Config::read`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text)
-            .map_err(|source| ConfigError::Syntax { path: path.to_path_buf(), source: Box::new(source) })?;
+            .map_err(|cause| ConfigError::Syntax { path: path.to_path_buf(), cause: Box::new(cause) })?;
         config.limits.in_range(path)?;
         let consistent = config.baseline.consistent();
         consistent.map_err(|source| ConfigError::Baseline { path: path.to_path_buf(), source })?;

@@ -23,6 +23,8 @@ fn the_interface_holds_its_limits() {
     large_headers_and_bodies_are_refused(&broker);
     only_tls_1_3_with_a_hybrid_key_exchange_is_spoken(&broker);
     secrets_never_come_back(&broker);
+    init_never_overwrites(&broker);
+    policies_are_tested_offline(&broker);
     assert!(!broker.log().contains("hunter2"), "a secret was logged");
     assert!(broker.terminate(), "{}", broker.log());
 }
@@ -175,4 +177,30 @@ fn secrets_never_come_back(broker: &Broker) {
     assert_eq!(broker.admin("GET", path, "", b"").status, 404);
     let after = broker.admin("PUT", &format!("{path}?workload=web"), "application/octet-stream", b"x");
     assert_eq!(after.json()["version"], 3, "a version number was used twice");
+}
+
+fn init_never_overwrites(broker: &Broker) {
+    let place = broker.place();
+    let before = std::fs::read(place.join("root.key")).unwrap();
+    let again = countersign(&["init", "--dir", place.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(std::fs::read(place.join("root.key")).unwrap(), before);
+    for secret in ["root.key", "tls/server.key", "admin/client.key", "ca/ca.key", "data/countersign.db"] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&place.join(secret).metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+}
+
+fn policies_are_tested_offline(broker: &Broker) {
+    let at = |name: &str| broker.directory.path().join(name).to_str().unwrap().to_owned();
+    let policy = "package countersign.release\ndefault allow := false\ndeny := set()\nmax_ttl := 60\n\
+                  allow if input.result.status == \"affirming\"\n";
+    let tests = "package countersign.release_test\n\
+                 test_allowed if data.countersign.release.allow with input as {\"result\": {\"status\": \"affirming\"}}\n";
+    std::fs::write(at("good.rego"), policy).unwrap();
+    std::fs::write(at("bad.rego"), policy.replace("affirming", "none")).unwrap();
+    std::fs::write(at("test.rego"), tests).unwrap();
+    let status =
+        |policy: &str| countersign(&["policy", "test", "release", &at(policy), &at("test.rego")]).status.code();
+    assert_eq!((status("good.rego"), status("bad.rego")), (Some(0), Some(1)));
 }
