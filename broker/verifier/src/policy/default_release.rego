@@ -30,6 +30,7 @@ required_checks := {
 	"reference_values",
 	"report_data",
 	"revocation",
+	"user_data",
 }
 
 named_workload if {

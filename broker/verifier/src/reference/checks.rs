@@ -62,6 +62,8 @@ fn documents_are_closed_and_bounded() {
         with_measurement(&format!(r#"{{"events":{{"pcr4":{{"kernel":["{digest}"],"kernel":["{digest}"]}}}}}}"#)),
         with_measurement(r#"{"events":{"pcr4":{"kernel":[]}}}"#),
         with_measurement(r#"{"events":{"pcr4":{}}}"#),
+        with_measurement(&format!(r#"{{"runtime":{{"pcr4":"{digest}"}}}}"#))
+            .replace(r#""workload":"web""#, r#""workload":"web","kind":"paravisor""#),
         with_measurement(&format!(r#"{{"launch":"{launch}","min_guest_svn":1}}"#)),
         with_measurement(&format!(r#"{{"launch":"{launch}","platform":"moon"}}"#)),
         " ".repeat(2 * 1024 * 1024),

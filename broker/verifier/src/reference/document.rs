@@ -10,7 +10,7 @@ use serde::{
 };
 use thiserror::Error;
 
-use super::set::{Measurement, ReferenceSet, SetId};
+use super::set::{Measurement, ReferenceSet, SetId, SetKind};
 
 /// Longest document in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -151,6 +151,10 @@ pub(super) fn check(set: &ReferenceSet) -> Result<(), ReferenceError> {
     }
     if set.measurements.is_empty() || set.measurements.len() > MAX_ALTERNATIVES {
         return broken("1 to 512 measurements");
+    }
+    // Only the processor's own measurement says what runs a virtual TPM: the TPM cannot vouch for itself.
+    if set.kind == SetKind::Paravisor && set.measurements.iter().any(|measurement| measurement.launch.is_none()) {
+        return broken("a launch digest in each measurement of a paravisor");
     }
     set.measurements.iter().find_map(broken_rule).map_or(Ok(()), broken)
 }
