@@ -254,7 +254,8 @@ impl CollateralBundle {
             crl(wire.pck_crl),
             crl(wire.root_ca_crl),
         ];
-        files.extend(wire.pck_certificate_chain.map(String::into_bytes));
+        // As it stood in the quote: with a NUL after the last certificate.
+        files.extend(wire.pck_certificate_chain.map(|chain| chain.trim_end_matches('\0').as_bytes().to_vec()));
         Some(Self { files })
     }
 }

@@ -9,6 +9,8 @@ mod baseline;
 mod certs;
 mod claims;
 mod collateral;
+#[cfg(test)]
+mod differential;
 mod eventlog;
 mod tcb;
 #[cfg(test)]

@@ -20,11 +20,11 @@ use serde_json::Value;
 
 use super::{TdxBaseline, baseline::Findings};
 use crate::{
-    ChainMemory, Claims, CrlFloors, Endorsements, Expected, Forgetful, RawClaims, Revocation, Terms, Timestamp,
-    TrustAnchors, authenticate,
+    ChainKey, ChainMemory, Claims, CrlFloors, Endorsements, Expected, Forgetful, RawClaims, Revocation, Terms,
+    Timestamp, TrustAnchors, VerifiedChain, authenticate,
 };
 
-fn vectors() -> Option<PathBuf> {
+pub(super) fn vectors() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent()?;
     let found =
         ["../shared/vectors/tdx", "../../shared/vectors/tdx"].iter().map(|path| root.join(path)).find(|p| p.is_dir());
@@ -34,15 +34,15 @@ fn vectors() -> Option<PathBuf> {
     found
 }
 
-fn json(path: &Path) -> Value {
+pub(super) fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// The outcome of one verification: claims and baseline findings, or the code of the refusal and whether it is for want
 /// of an endorsement.
-type Outcome = Result<(Claims, Findings), (String, bool)>;
+pub(super) type Outcome = Result<(Claims, Findings), (String, bool)>;
 
-fn endorsements(folder: &Path) -> Endorsements {
+pub(super) fn endorsements(folder: &Path) -> Endorsements {
     let mut endorsements = Endorsements::new();
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -66,14 +66,151 @@ fn terms<'a>(anchors: &'a TrustAnchors, now: i64, memory: &'a dyn ChainMemory) -
 }
 
 fn verify(quote: &[u8], collateral: &Path, anchors: &TrustAnchors, now: i64) -> Outcome {
+    outcome_of(quote, &endorsements(collateral), anchors, now)
+}
+
+pub(super) fn outcome_of(quote: &[u8], endorsements: &Endorsements, anchors: &TrustAnchors, now: i64) -> Outcome {
     let evidence = TdxEvidence::parse(quote, None).map_err(|error| (error.code().to_string(), false))?;
-    let authentic =
-        authenticate(&Evidence::Tdx(Box::new(evidence)), &endorsements(collateral), &terms(anchors, now, &Forgetful))
-            .map_err(|error| (error.code().to_string(), error.is_missing_endorsement()))?;
+    let authentic = authenticate(&Evidence::Tdx(Box::new(evidence)), endorsements, &terms(anchors, now, &Forgetful))
+        .map_err(|error| (error.code().to_string(), error.is_missing_endorsement()))?;
     let claims = authentic.claims().clone();
     let RawClaims::Tdx(raw) = &claims.raw else { panic!("expected TDX claims") };
     let findings = TdxBaseline::default().judge(raw);
     Ok((claims, findings))
+}
+
+/// Evidence with everything it is verified with.
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) quote: Vec<u8>,
+    pub(super) collateral: PathBuf,
+    pub(super) root: Vec<u8>,
+    pub(super) now: i64,
+}
+
+/// Every real quote with each of its collateral sets, and every mutation.
+pub(super) fn cases(vectors: &Path) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let folders = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    for folder in folders(vectors).into_iter().chain(folders(&vectors.join("_neg"))) {
+        let Ok(quote) = std::fs::read(folder.join("quote.bin")) else { continue };
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        if let Ok(root) = std::fs::read(folder.join("root.der")) {
+            let now = json(&folder.join("case.json"))["now"].as_i64().unwrap();
+            cases.push(Case { name, quote, collateral: folder.join("collateral"), root, now });
+        } else {
+            for set in json(&folder.join("expected.json"))["collateral_sets"].as_array().unwrap() {
+                cases.push(Case {
+                    name: name.clone(),
+                    quote: quote.clone(),
+                    collateral: folder.join(set["dir"].as_str().unwrap()),
+                    root: super::BUILT_IN[0].to_vec(),
+                    now: set["now"].as_i64().unwrap(),
+                });
+            }
+        }
+    }
+    cases
+}
+
+/// Keeps everything.
+#[derive(Default)]
+struct Memory(std::cell::RefCell<Vec<(ChainKey, VerifiedChain)>>);
+
+impl ChainMemory for Memory {
+    fn recall(&self, key: &ChainKey) -> Option<VerifiedChain> {
+        self.0.borrow().iter().find(|(known, _)| known == key).map(|(_, chain)| chain.clone())
+    }
+
+    fn remember(&self, key: ChainKey, chain: VerifiedChain) {
+        self.0.borrow_mut().push((key, chain));
+    }
+}
+
+#[test]
+fn a_remembered_platform_gives_the_same_claims_until_something_changes() {
+    let Some(vectors) = vectors() else { return };
+    let case = vectors.join("phala_td15ex_v5");
+    let quote = std::fs::read(case.join("quote.bin")).unwrap();
+    let mut endorsements = endorsements(&case.join("collateral/20261023"));
+    let (anchors, memory) = (TrustAnchors::vendor(), Memory::default());
+    let verify = |quote: &[u8], endorsements: &Endorsements, now: i64| {
+        let evidence = Evidence::Tdx(Box::new(TdxEvidence::parse(quote, None).unwrap()));
+        authenticate(&evidence, endorsements, &terms(&anchors, now, &memory))
+            .map(|authentic| authentic.claims().clone())
+            .map_err(|error| error.code().to_string())
+    };
+    let cold = verify(&quote, &endorsements, 1_792_714_008).unwrap();
+    assert_eq!(memory.0.borrow().len(), 1);
+    assert_eq!(verify(&quote, &endorsements, 1_792_714_008), Ok(cold));
+    assert_eq!(memory.0.borrow().len(), 1);
+    // The signatures of the quote itself are checked every time.
+    let mut forged = quote.clone();
+    forged[600] ^= 1;
+    assert_eq!(verify(&forged, &endorsements, 1_792_714_008), Err("authenticate.tdx.signature".to_owned()));
+    // Once a document has run out, memory does not help.
+    assert!(verify(&quote, &endorsements, 1_800_000_000).unwrap_err().ends_with("_expired"));
+    // Another document is another platform.
+    endorsements.add(&std::fs::read(vectors.join("_root/Intel_SGX_PCK_Processor_CA.pem")).unwrap()).unwrap();
+    assert!(verify(&quote, &endorsements, 1_792_714_008).is_ok());
+    assert_eq!(memory.0.borrow().len(), 2);
+}
+
+#[test]
+fn what_the_guest_committed_to_is_compared_whole() {
+    let Some(vectors) = vectors() else { return };
+    let case = vectors.join("phala_td15ex_v5");
+    let evidence = TdxEvidence::parse(&std::fs::read(case.join("quote.bin")).unwrap(), None).unwrap();
+    let mut report_data = evidence.quote.body.report_data;
+    let evidence = Evidence::Tdx(Box::new(evidence));
+    let endorsements = endorsements(&case.join("collateral/20261023"));
+    let anchors = TrustAnchors::vendor();
+    let verify = |report_data, endorsements: &Endorsements| {
+        let terms = Terms { expected: Expected::ReportData(report_data), ..terms(&anchors, 1_792_714_008, &Forgetful) };
+        authenticate(&evidence, endorsements, &terms).map(|_| ()).map_err(|error| error.code().to_string())
+    };
+    assert_eq!(verify(report_data, &endorsements), Ok(()));
+    assert_eq!(verify(report_data, &Endorsements::new()), Err("endorsement.tdx.root_crl_missing".to_owned()));
+    report_data.0[63] ^= 1;
+    assert_eq!(verify(report_data, &endorsements), Err("binding.tdx.report_data".to_owned()));
+    assert_eq!(verify(report_data, &Endorsements::new()), Err("binding.tdx.report_data".to_owned()));
+}
+
+#[test]
+fn an_old_tcb_is_accepted_by_name_and_until_its_date() {
+    let Some(vectors) = vectors() else { return };
+    let case = vectors.join("phala_tdx_quote_v4");
+    let quote = std::fs::read(case.join("quote.bin")).unwrap();
+    let outcome = verify(&quote, &case.join("collateral/20261023"), &TrustAnchors::vendor(), 1_792_714_008);
+    let (claims, strict) = outcome.unwrap();
+    assert_eq!(strict.violations.first().unwrap().0.as_str(), "baseline.tdx.tcb_status");
+    let judge = |rule: &str| {
+        let baseline = crate::baseline::Baseline::from_toml(&format!("[baseline.tdx]\n{rule}")).unwrap();
+        let outcome = baseline.judge(&claims);
+        outcome.violations.first().map_or_else(|| outcome.relaxed.join(" "), |first| first.code.to_string())
+    };
+    // Judged on 2026-10-23; the TCB is of 2025-05-14.
+    let relaxed = "tdx.accept_tcb.OutOfDate";
+    assert_eq!(judge(r#"accept_tcb = ["OutOfDate"]"#), relaxed);
+    assert_eq!(judge(r#"accept_tcb = ["SWHardeningNeeded"]"#), "baseline.tdx.tcb_status");
+    for (limit, accepted) in [
+        (r#"until = "2026-10-24T00:00:00Z""#, true),
+        (r#"until = "2026-10-22T00:00:00Z""#, false),
+        ("days_after_tcb_date = 600", true),
+        ("days_after_tcb_date = 30", false),
+    ] {
+        let expected = if accepted { relaxed } else { "baseline.tdx.tcb_status" };
+        assert_eq!(judge(&format!("accept_tcb = [{{ status = \"OutOfDate\", {limit} }}]")), expected, "{limit}");
+    }
+    let accepted = r#"accept_tcb = ["OutOfDate"]"#;
+    assert_eq!(judge(&format!("{accepted}\nallow_advisories = [\"INTEL-SA-01192\"]")), "baseline.tdx.advisory");
+    assert_eq!(judge(&format!("{accepted}\nrefuse_advisories = [\"INTEL-SA-01192\"]")), "baseline.tdx.advisory");
+    assert_eq!(judge(&format!("{accepted}\nmin_evaluation_number = 21")), "baseline.tdx.evaluation_number");
+    assert_eq!(judge(&format!("{accepted}\nmax_collateral_age_days = 1")), "baseline.tdx.collateral_age");
+    assert_eq!(judge(&format!("{accepted}\nrequire_quote_v5 = true")), "baseline.tdx.quote_version");
+    assert_eq!(judge(&format!("{accepted}\nmr_seam = []")), "baseline.tdx.mr_seam");
+    let revoked = crate::baseline::Baseline::from_toml("[baseline.tdx]\naccept_tcb = [\"Revoked\"]");
+    assert!(revoked.is_err());
 }
 
 #[test]
