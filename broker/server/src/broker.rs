@@ -29,6 +29,9 @@ use crate::{
 /// Name of the store's file in the data directory.
 pub(crate) const STORE_FILE: &str = "countersign.db";
 
+/// Long request bodies in memory at once: together about 100 MB at the default limit.
+const LONG_BODIES: usize = 16;
+
 /// How attestation results are signed: the algorithm that every relying party's library has.
 pub(crate) const SIGNATURE: SignatureAlgorithm = SignatureAlgorithm::Es256;
 
@@ -53,6 +56,8 @@ pub(crate) struct Broker {
     pub(crate) rate: RateLimit,
     /// One permit for each attestation that is judged or waits to be judged.
     pub(crate) attestations: Semaphore,
+    /// One permit for each long body that is in memory.
+    pub(crate) long_bodies: Semaphore,
     /// One permit for each processor: verification and signing never take more threads than there are.
     pub(crate) processors: Semaphore,
 }
@@ -90,6 +95,7 @@ impl Broker {
             metrics: Arc::new(Metrics::new()),
             rate: RateLimit::new(config.limits.requests_per_second),
             attestations: Semaphore::new(config.limits.attestations),
+            long_bodies: Semaphore::new(LONG_BODIES),
             processors: Semaphore::new(processors),
         }))
     }

@@ -9,7 +9,7 @@ use axum::{
 
 use super::{
     TraceId,
-    body::{content_type, read},
+    body::{announced, content_type, read},
     problem::{Problem, RequestError},
 };
 use crate::{
@@ -19,6 +19,10 @@ use crate::{
     },
     broker::Broker,
 };
+
+/// Bodies that announce at most so many bytes are read at once; of longer ones only a bounded number is in memory, so that
+/// many connections cannot exhaust it together. Evidence without event logs is an order of magnitude shorter.
+const SHORT: usize = 128 * 1024;
 
 /// Evidence in, sealed grants out. The body is JSON or CBOR, the answer is JSON.
 pub(crate) async fn attest(
@@ -30,6 +34,11 @@ pub(crate) async fn attest(
         Some("application/json") => Encoding::Json,
         Some("application/cbor") => Encoding::Cbor,
         _ => return Err(RequestError::MediaType { expected: "application/json or application/cbor" }.into()),
+    };
+    let _place = if announced(request.headers()).is_some_and(|length| length <= SHORT) {
+        None
+    } else {
+        Some(broker.long_bodies.try_acquire().map_err(|_none_free| RequestError::Overloaded)?)
     };
     let body = read(request, broker.limits.body_bytes).await?;
     Ok(axum::Json(attest::attest(&broker, trace_id, body, encoding).await?))

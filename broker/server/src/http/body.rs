@@ -61,10 +61,14 @@ pub(crate) fn content_type(headers: &axum::http::HeaderMap) -> Option<&str> {
     value.split(';').next().map(str::trim)
 }
 
+/// How many bytes the body will have, when the request says so.
+pub(crate) fn announced(headers: &axum::http::HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// The whole body, refused as soon as it is longer than `limit` bytes, or says that it will be.
 pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > limit) {
+    if announced(request.headers()).is_some_and(|length| length > limit) {
         return Err(RequestError::TooLarge { limit }.into());
     }
     body::to_bytes(request.into_body(), limit).await.map_err(|error| {
