@@ -62,6 +62,8 @@ fn documents_are_closed_and_bounded() {
         with_measurement(&format!(r#"{{"events":{{"pcr4":{{"kernel":["{digest}"],"kernel":["{digest}"]}}}}}}"#)),
         with_measurement(r#"{"events":{"pcr4":{"kernel":[]}}}"#),
         with_measurement(r#"{"events":{"pcr4":{}}}"#),
+        with_measurement(r#"{"events":{"pcr4":{"kernel":["0123456789abcdef0123456789abcdef"]}}}"#),
+        with_measurement(r#"{"events":{"pcr4":{"kernel":[""]}}}"#),
         with_measurement(&format!(r#"{{"runtime":{{"pcr4":"{digest}"}}}}"#))
             .replace(r#""workload":"web""#, r#""workload":"web","kind":"paravisor""#),
         with_measurement(&format!(r#"{{"launch":"{launch}","min_guest_svn":1}}"#)),
@@ -124,6 +126,20 @@ fn a_kernel_event_is_a_near_miss_of_its_own() {
     wanted.events.insert("pcr4".parse().unwrap(), kernel);
     let outcome = values([set(4, wanted)]).judge(&vtpm_claims(), now());
     assert_eq!(outcome.near_misses()[0].to_string(), "differs from web-prod v4 in event.kernel only");
+}
+
+#[test]
+fn an_event_may_be_a_text() {
+    let mut guest = vtpm_claims();
+    guest.unchecked.clear();
+    let text = "console=ttyS0 ro".to_owned();
+    guest.measurement.runtime.get_mut("pcr4").unwrap().events.insert("command_line".to_owned(), vec![text.clone()]);
+    let pinned = |text: &str| {
+        let events = NamedEvents([("command_line".to_owned(), vec![text.parse().unwrap()])].into());
+        let events = [("pcr4".parse().unwrap(), events)].into();
+        values([set(1, Measurement { events, ..Measurement::default() })]).judge(&guest, now()).matched().len()
+    };
+    assert_eq!((pinned(&text), pinned("console=ttyS0 rw")), (1, 0));
 }
 
 #[test]

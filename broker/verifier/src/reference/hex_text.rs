@@ -67,3 +67,43 @@ impl<'de> Deserialize<'de> for HexDigest {
         <String as Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+/// Longest value of an event, in bytes: the longest kernel command line and some more.
+const MAX_EVENT: usize = 4096;
+/// From this many hex digits on, text is meant as a digest.
+const SHORTEST_DIGEST: usize = 32;
+
+/// What an event says: a digest in lower-case hex, or text such as a command line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct EventValue(String);
+
+impl EventValue {
+    /// The digest or text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for EventValue {
+    type Err = NotADigest;
+
+    /// Text is taken as it is; what looks like a digest must have the length of one.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digest = text.len() >= SHORTEST_DIGEST && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if digest {
+            return text.parse().map(|HexDigest(text)| Self(text));
+        }
+        if text.is_empty() || text.len() > MAX_EVENT {
+            return Err(NotADigest { found: text.chars().count() });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for EventValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <String as Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -9,7 +9,7 @@ mod pins;
 mod set;
 
 pub use document::ReferenceError;
-pub use hex_text::{HexDigest, NotADigest};
+pub use hex_text::{EventValue, HexDigest, NotADigest};
 pub(crate) use outcome::PARAVISOR_MEASUREMENT;
 pub use outcome::{Difference, MatchedSet, NearMiss, ReferenceOutcome, ReferenceRefusal};
 pub use set::{EndOfLife, Measurement, NamedEvents, ReferenceSet, RegisterName, SetId, SetKind, WorkloadName};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use evidence_formats::bytes::{LaunchDigest, Sha384Digest};
 
-use super::{HexDigest, Measurement, RegisterName};
+use super::{EventValue, Measurement, RegisterName};
 use crate::{Claims, Platform};
 
 /// One thing that an alternative pins.
@@ -30,7 +30,7 @@ pub(super) enum Shown<'a> {
     Text(&'a str),
     Launch(&'a LaunchDigest),
     Key(&'a Sha384Digest),
-    Digests(&'a [HexDigest]),
+    Events(&'a [EventValue]),
     OneOf(&'a [String]),
     AtLeast(u32),
     Number(u32),
@@ -53,9 +53,7 @@ impl fmt::Display for Shown<'_> {
             Self::Text(text) => f.write_str(text),
             Self::Launch(digest) => fmt::Display::fmt(digest, f),
             Self::Key(digest) => fmt::Display::fmt(digest, f),
-            Self::Digests(digests) => {
-                f.write_str(&digests.iter().map(HexDigest::as_str).collect::<Vec<_>>().join(", "))
-            }
+            Self::Events(values) => f.write_str(&values.iter().map(EventValue::as_str).collect::<Vec<_>>().join(", ")),
             Self::OneOf(texts) => f.write_str(&texts.join(" or ")),
             Self::AtLeast(number) => write!(f, "at least {number}"),
             Self::Number(number) => write!(f, "{number}"),
@@ -122,9 +120,9 @@ impl Measurement {
                 let found = found.and_then(|register| register.events.get(name));
                 Pin {
                     what: PinName::Event(name),
-                    expected: Shown::Digests(wanted),
+                    expected: Shown::Events(wanted),
                     actual: found.map_or(Shown::Absent, |found| Shown::OneOf(found)),
-                    agrees: found.is_some_and(|found| found.iter().eq(wanted.iter().map(HexDigest::as_str))),
+                    agrees: found.is_some_and(|found| found.iter().eq(wanted.iter().map(EventValue::as_str))),
                 }
             })
         });

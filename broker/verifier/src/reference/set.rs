@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use evidence_formats::bytes::{LaunchDigest, Sha384Digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{HexDigest, document};
+use super::{EventValue, HexDigest, document};
 use crate::{Platform, Timestamp};
 
 /// Longest name of a set or workload.
@@ -177,10 +177,10 @@ pub struct Measurement {
     pub min_guest_svn: Option<u32>,
 }
 
-/// Digests of events by name, in log order.
+/// Digests or texts of events by name, in log order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
-pub struct NamedEvents(pub BTreeMap<String, Vec<HexDigest>>);
+pub struct NamedEvents(pub BTreeMap<String, Vec<EventValue>>);
 
 impl<'de> Deserialize<'de> for NamedEvents {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
