@@ -58,7 +58,7 @@ fn for_cause(stage: &str, cause: &str) -> Option<&'static str> {
             "check the trust anchors: the chain must end in the vendor's root, or in an anchor given by name"
         }
         ("endorsement", cause) if cause.contains("crl") => {
-            "fetch the current revocation list of the issuer and give it with the endorsements, or run countersign endorsements fetch"
+            "fetch the current revocation list of the issuer and give it with the endorsements"
         }
         ("binding", "replayed") => "ask for a new challenge: every nonce is used once",
         ("binding", "expired") => "ask for a new challenge and answer it within its lifetime",

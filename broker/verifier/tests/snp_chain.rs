@@ -336,6 +336,24 @@ impl ChainMemory for Counting {
 }
 
 #[test]
+fn a_list_that_is_not_current_is_as_good_as_none() {
+    let mut setup = Setup::milan();
+    let crl = setup.crl();
+    setup = setup.with_crl(&crl);
+    for (now, refusal) in [
+        (crl.next_update.unwrap().unix_timestamp(), "endorsement.snp.crl_stale"),
+        (crl.this_update.unix_timestamp() - 1, "endorsement.snp.crl_not_yet_valid"),
+    ] {
+        setup.now = now;
+        setup.revocation = Revocation::Require;
+        assert_eq!(setup.refusal(), refusal);
+        setup.revocation = Revocation::IfPresent;
+        let unchecked = setup.run().unwrap().unchecked;
+        assert!(unchecked.iter().any(|check| check.what == "revocation"), "{unchecked:?}");
+    }
+}
+
+#[test]
 fn a_remembered_chain_answers_as_a_fresh_one_until_a_document_changes() {
     let memory = Counting::default();
     let setup = Setup::milan();
@@ -354,6 +372,7 @@ fn a_remembered_chain_answers_as_a_fresh_one_until_a_document_changes() {
 
     // The proof ends with its CRL.
     setup.guest = setup.processor.guest();
+    setup.revocation = Revocation::Require;
     setup.now = crl.next_update.unwrap().unix_timestamp();
     assert_eq!(setup.run_with(&memory), Err("endorsement.snp.crl_stale".to_owned()));
     setup.now = NOW;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Authentic, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain,
-    x509::{Certificate, PublicKey},
+    x509::{Certificate, CrlTimeError, PublicKey},
 };
 
 /// VEK candidates whose chain is verified at most, best fit first.
@@ -185,6 +185,14 @@ fn revocation(
             Some(floor) if crl.number < floor => Err(SnpError::CrlRollback { floor, actual: crl.number }),
             Some(_) | None => Ok(()),
         },
+        (Standing::NotCurrent(error), Revocation::Require) => Err(match *error {
+            CrlTimeError::NotYetValid { this_update } => SnpError::CrlNotYetValid { this_update },
+            CrlTimeError::Stale { next_update } => SnpError::CrlStale { next_update },
+        }),
+        (Standing::NotCurrent(_), Revocation::IfPresent) => {
+            unchecked.push(Unchecked { what: "revocation", reason: "the CRL that was given is not current" });
+            Ok(())
+        }
         (Standing::Missing { .. }, Revocation::IfPresent) => {
             unchecked.push(Unchecked { what: "revocation", reason: "no CRL of the root was given" });
             Ok(())

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     AnchorOrigin, ChainKey, Endorsements, Timestamp, TrustAnchors,
-    x509::{Certificate, Crl, Oid, PublicKey, SignatureAlgorithm, ValidityError},
+    x509::{Certificate, Crl, CrlTimeError, Oid, PublicKey, SignatureAlgorithm, ValidityError},
 };
 
 /// Every document that a chain verification may read: the operator's endorsements, and what the host sent along.
@@ -243,6 +243,10 @@ fn valid(chain: &[(&Certificate, AuthorityRole)], now: Timestamp) -> Result<(Tim
 fn while_current((from, until): (Timestamp, Timestamp), standing: &Standing) -> (Timestamp, Timestamp) {
     match standing {
         Standing::Checked(crl) => (from.max(crl.this_update), until.min(crl.next_update.plus_seconds(-1))),
+        Standing::NotCurrent(CrlTimeError::Stale { next_update }) => (from.max(*next_update), until),
+        Standing::NotCurrent(CrlTimeError::NotYetValid { this_update }) => {
+            (from, until.min(this_update.plus_seconds(-1)))
+        }
         Standing::Missing { .. } => (from, until),
     }
 }

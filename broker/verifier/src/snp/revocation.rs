@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Standing {
     /// A current CRL of the root lists none of them.
     Checked(CrlUsed),
+    /// No list names any of them, but none is current: whether they were revoked lately is not known.
+    NotCurrent(CrlTimeError),
     /// No CRL of the root was given.
     Missing {
         /// Name of the root.
@@ -63,10 +65,9 @@ pub(super) fn judge(
     let Some(newest) = signed.iter().find(|crl| crl.this_update() <= now).or(signed.first()) else {
         return Err(SnpError::CrlSignature { issuer });
     };
-    newest.current_at(now).map_err(|error| match error {
-        CrlTimeError::NotYetValid { this_update } => SnpError::CrlNotYetValid { this_update },
-        CrlTimeError::Stale { next_update } => SnpError::CrlStale { next_update },
-    })?;
+    if let Err(error) = newest.current_at(now) {
+        return Ok(Standing::NotCurrent(error));
+    }
     Ok(Standing::Checked(CrlUsed {
         issuer,
         number: newest.number(),
