@@ -139,6 +139,7 @@ impl SettingsFile {
             tsm_root: tsm_root.map_or(default.tsm_root, TsmRoot::new),
             sev_guest: flags.sev_guest_device.clone().or(self.sev_guest_device.clone()).unwrap_or(default.sev_guest),
             cc_event_log: flags.cc_event_log.clone().or(self.cc_event_log.clone()).unwrap_or(default.cc_event_log),
+            tdx_guest: default.tdx_guest,
             privilege_level,
         })
     }

@@ -8,6 +8,7 @@ use crate::{
     error::{AttestError, Warning},
     sev_guest::SevGuest,
     snp, tdx,
+    tdx_guest::TdxGuest,
     throttle::Throttle,
     tsm::{self, Blobs, Request, TsmError, TsmProvider, TsmRoot},
 };
@@ -19,6 +20,8 @@ pub struct Paths {
     pub tsm_root: TsmRoot,
     /// The SEV-SNP guest device.
     pub sev_guest: PathBuf,
+    /// The TDX guest device.
+    pub tdx_guest: PathBuf,
     /// TDX: the firmware's event log (ACPI table CCEL).
     pub cc_event_log: PathBuf,
     /// The privilege level (SNP: VMPL, 0 to 3) to report; `None`: the most privileged that this guest may ask for.
@@ -31,6 +34,7 @@ impl Default for Paths {
         Self {
             tsm_root: TsmRoot::default(),
             sev_guest: PathBuf::from("/dev/sev-guest"),
+            tdx_guest: PathBuf::from("/dev/tdx_guest"),
             cc_event_log: PathBuf::from("/sys/firmware/acpi/tables/data/CCEL"),
             privilege_level: None,
         }
@@ -67,6 +71,11 @@ pub fn detect(paths: &Paths) -> Result<Box<dyn Attester>, AttestError> {
             let device = SevGuest::open(&paths.sev_guest)?;
             let vmpl = paths.privilege_level.unwrap_or(0);
             Ok(Box::new(SevGuestAttester { device, vmpl, throttle: Throttle::default() }))
+        }
+        Err(TsmError::Absent | TsmError::NoProvider) if paths.tdx_guest.exists() => {
+            let device = TdxGuest::open(&paths.tdx_guest)?;
+            let cc_event_log = paths.cc_event_log.clone();
+            Ok(Box::new(TdxGuestAttester { device, cc_event_log, throttle: Throttle::default() }))
         }
         Err(TsmError::Absent) => {
             let tsm_root = paths.tsm_root.path().to_owned();
@@ -120,6 +129,21 @@ impl Attester for SevGuestAttester {
     }
 }
 
+/// Evidence through `/dev/tdx_guest` and the host's quote generation service.
+#[derive(Debug)]
+struct TdxGuestAttester {
+    device: TdxGuest,
+    cc_event_log: PathBuf,
+    throttle: Throttle,
+}
+
+impl Attester for TdxGuestAttester {
+    fn collect(&mut self, report_data: &ReportData) -> Result<Collected, AttestError> {
+        self.throttle.wait();
+        tdx::evidence(self.device.quote(report_data)?, report_data, &self.cc_event_log)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -131,6 +155,7 @@ mod tests {
         let paths = Paths {
             tsm_root: TsmRoot::new("/nonexistent/tsm"),
             sev_guest: "/nonexistent/sev-guest".into(),
+            tdx_guest: "/nonexistent/tdx_guest".into(),
             ..Paths::default()
         };
         let error = detect(&paths).map(|_attester| ()).unwrap_err();

@@ -10,7 +10,7 @@ use evidence_formats::{
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::{sev_guest::SevGuestError, tsm::TsmError};
+use crate::{sev_guest::SevGuestError, tdx_guest::TdxGuestError, tsm::TsmError};
 
 /// Why there is no evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,6 +30,9 @@ pub enum AttestError {
     /// `/dev/sev-guest` failed.
     #[error("the SEV-SNP guest device gave no evidence")]
     SevGuest(#[from] SevGuestError),
+    /// `/dev/tdx_guest` or the host's quote generation service failed.
+    #[error("the TDX guest device gave no evidence")]
+    TdxGuest(#[from] TdxGuestError),
     /// What came as a report is none.
     #[error("expected an SNP attestation report from the hardware")]
     SnpReport(#[from] SnpReportError),

@@ -1,6 +1,7 @@
 //! Hardware evidence from inside the guest.
 //!
-//! [`detect`] finds the hardware from what the kernel offers: configfs-tsm, or `/dev/sev-guest` on kernels without it. No
+//! [`detect`] finds the hardware from what the kernel offers: configfs-tsm, or `/dev/sev-guest` and `/dev/tdx_guest` on
+//! kernels without it. No
 //! confidential hardware is an error; there is no sample evidence to fall back to. What the hardware and the host give is
 //! looked at before it is handed on, so that a broken host gives a clear error here and not a refusal elsewhere.
 
@@ -10,6 +11,7 @@ mod event_log;
 pub mod sev_guest;
 mod snp;
 mod tdx;
+pub mod tdx_guest;
 mod throttle;
 pub mod tsm;
 
