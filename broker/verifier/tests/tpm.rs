@@ -14,7 +14,13 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use evidence_formats::{azure::AzureSnpEvidence, bytes::ReportData, code::Coded, evidence::Evidence, tpm::TpmEvidence};
+use evidence_formats::{
+    azure::{AzureSnpEvidence, AzureTdxEvidence},
+    bytes::ReportData,
+    code::Coded,
+    evidence::Evidence,
+    tpm::TpmEvidence,
+};
 use serde_json::{Value, json};
 use verifier::{
     Claims, CrlFloors, Endorsements, Expected, Forgetful, RawClaims, Revocation, Terms, Timestamp, TrustAnchors,
@@ -33,10 +39,17 @@ fn vectors() -> Option<PathBuf> {
     found
 }
 
+/// What `--type` says.
+enum Kind {
+    Tpm,
+    AzureSnp,
+    AzureTdx,
+}
+
 /// One vector with what it is verified with; tests change a field and look at the verdict.
 struct Case {
     document: Value,
-    azure: bool,
+    kind: Kind,
     endorsements: Vec<Vec<u8>>,
     expected: Expected,
     revocation: Revocation,
@@ -51,7 +64,7 @@ impl Case {
                 "quote": {"message": STANDARD.encode(quote), "signature": STANDARD.encode(signature)},
                 "pcrs": {},
             }),
-            azure: false,
+            kind: Kind::Tpm,
             endorsements: Vec::new(),
             expected: UNCHECKED,
             revocation: Revocation::IfPresent,
@@ -95,20 +108,55 @@ impl Case {
     /// A vector of an Azure confidential VM on SEV-SNP.
     fn azure(folder: &Path) -> Self {
         let mut case = Self::pem(folder, "quote");
-        case.azure = true;
+        case.kind = Kind::AzureSnp;
         case.document["hcl_report"] = json!(STANDARD.encode(fs::read(folder.join("hcl_report.bin")).unwrap()));
         case.endorsements.extend(fs::read(folder.join("vcek.der")).ok());
         case.tpm.pinned_ak = None;
         case
     }
 
+    /// A vector of an Azure confidential VM on TDX, with collateral of its processor from early 2026.
+    fn azure_tdx(vectors: &Path, name: &str) -> Self {
+        let folder = vectors.join(name);
+        let mut case = Self::azure(&folder);
+        case.kind = Kind::AzureTdx;
+        case.document["td_quote"] = json!(STANDARD.encode(fs::read(folder.join("td_quote.bin")).unwrap()));
+        let (collateral, at) = if name.contains("flashbots") {
+            (vectors.join("azure-tdx-attrs-v1"), "2026-03-20T00:00:00Z")
+        } else {
+            (vectors.join("../tdx/azure_trustee_v4/collateral/20260222"), "2026-02-25T00:00:00Z")
+        };
+        let not_collateral = [
+            "expected.json",
+            "evidence-original.json",
+            "pcrs_sha256.json",
+            "var_data.json",
+            "ak_pub.pem",
+            "ek_pub.pem",
+        ];
+        for entry in fs::read_dir(collateral).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if !name.ends_with(".bin") && !name.starts_with("quote") && !not_collateral.contains(&name) {
+                case.endorsements.push(fs::read(&path).unwrap());
+            }
+        }
+        case.at = at;
+        case.revocation = Revocation::Require;
+        case
+    }
+
     fn verify(&self) -> Result<Claims, String> {
         let bytes = self.document.to_string().into_bytes();
         let code = |error: &dyn Coded| error.code().as_str().to_owned();
-        let evidence = if self.azure {
-            Evidence::AzureSnp(Box::new(AzureSnpEvidence::from_document(&bytes).map_err(|error| code(&error))?))
-        } else {
-            Evidence::Tpm(TpmEvidence::from_document(&bytes).map_err(|error| code(&error))?)
+        let evidence = match self.kind {
+            Kind::Tpm => TpmEvidence::from_document(&bytes).map(Evidence::Tpm).map_err(|error| code(&error))?,
+            Kind::AzureSnp => AzureSnpEvidence::from_document(&bytes)
+                .map(|evidence| Evidence::AzureSnp(Box::new(evidence)))
+                .map_err(|error| code(&error))?,
+            Kind::AzureTdx => AzureTdxEvidence::from_document(&bytes)
+                .map(|evidence| Evidence::AzureTdx(Box::new(evidence)))
+                .map_err(|error| code(&error))?,
         };
         let mut endorsements = Endorsements::new();
         for file in &self.endorsements {
@@ -438,4 +486,44 @@ fn the_attestation_key_of_an_azure_vm_is_the_one_of_its_runtime_claims() {
     let foreign_log = fs::read(vectors.join("swtpm-full-ubuntu2404/eventlog.bin")).unwrap();
     log.document["event_log"] = json!(STANDARD.encode(foreign_log));
     assert_eq!(log.code(), "authenticate.tpm.log_replay");
+}
+
+#[test]
+fn every_azure_tdx_vector_has_its_verdict() {
+    let Some(vectors) = vectors() else { return };
+    let accepted =
+        ["azure-tdx-attrs-v1", "azure-tdx-trustee-fixture", "azure-tdx-trustee-v0", "azure-tdx-flashbots-akcert-2025"];
+    for name in accepted {
+        let case = Case::azure_tdx(&vectors, name);
+        assert_eq!(case.code(), "accepted", "{name}");
+        assert_eq!(case.claims().ak_provenance, AkProvenance::HclTdx, "{name}");
+    }
+    // The quote of another TD: genuine, and it does not bind these claims.
+    let mut foreign = Case::azure_tdx(&vectors, "azure-tdx-attrs-v1");
+    let other = fs::read(vectors.join("../tdx/azure_zkdcap_v4/quote.bin")).unwrap();
+    foreign.document["td_quote"] = json!(STANDARD.encode(other));
+    assert_eq!(foreign.code(), "authenticate.azure.claims_binding");
+    let mut missing = Case::azure_tdx(&vectors, "azure-tdx-attrs-v1");
+    missing.document.as_object_mut().unwrap().remove("td_quote");
+    assert_eq!(missing.code(), "parse.azure.member_missing");
+    // Only the quote counts, and the report inside the paravisor's must be of the same TD.
+    let mut report = Case::azure_tdx(&vectors, "azure-tdx-attrs-v1");
+    let mut hcl = STANDARD.decode(report.document["hcl_report"].as_str().unwrap()).unwrap();
+    hcl[32 + 512 + 16] ^= 1;
+    report.document["hcl_report"] = json!(STANDARD.encode(hcl));
+    assert_eq!(report.code(), "authenticate.azure.td_report");
+}
+
+#[test]
+fn a_certificate_beside_the_runtime_claims_must_be_for_their_key() {
+    let Some(vectors) = vectors() else { return };
+    let mut case = Case::azure_tdx(&vectors, "azure-tdx-flashbots-akcert-2025");
+    // As read from its NV index, with zeros up to the size of the index.
+    let nv = fs::read(vectors.join("azure-tdx-flashbots-akcert-2025/ak_cert_nv_raw.bin")).unwrap();
+    case.document["ak_certificates"] = json!([STANDARD.encode(nv)]);
+    let unchecked: Vec<_> = case.verify().unwrap().unchecked.iter().map(|unchecked| unchecked.what).collect();
+    assert!(unchecked.contains(&"ak_certificate"), "{unchecked:?}");
+    let mut other = Case::azure_tdx(&vectors, "azure-tdx-trustee-v0");
+    other.document["ak_certificates"] = case.document["ak_certificates"].clone();
+    assert_eq!(other.code(), "authenticate.tpm.ak_mismatch");
 }
