@@ -1,9 +1,12 @@
 //! The evidence file: what each type of it holds.
 
 use evidence_formats::{
+    azure::{AzureSnpEvidence, AzureTdxEvidence},
     bundle::Bundle,
-    evidence::{Evidence, SnpEvidence, TdxEvidence},
+    eventlog::EventLog,
+    evidence::{Evidence, EvidenceError, SnpEvidence, TdxEvidence},
     snp::{CertTable, SnpReport},
+    tpm::{TpmError, TpmEvidence},
 };
 
 use super::outcome::{Outcome, Verdict};
@@ -15,6 +18,12 @@ pub(super) enum EvidenceType {
     Snp,
     /// TDX quote, version 4 or 5
     Tdx,
+    /// TPM quote with its key, PCRs and logs, a JSON document
+    Tpm,
+    /// Azure confidential VM on SEV-SNP, a JSON document
+    AzureSnp,
+    /// Azure confidential VM on TDX, a JSON document
+    AzureTdx,
     /// Evidence bundle, JSON or CBOR
     Bundle,
 }
@@ -36,9 +45,37 @@ pub(super) fn parse(kind: EvidenceType, bytes: &[u8], beside: Beside) -> Result<
             Ok(evidence) => Ok(Evidence::Tdx(Box::new(evidence))),
             Err(error) => Err(Outcome::refused(Verdict::Rejected, &error)),
         },
+        EvidenceType::Tpm | EvidenceType::AzureSnp | EvidenceType::AzureTdx => {
+            parse_document(kind, bytes, beside).map_err(|error| Outcome::refused(Verdict::Rejected, &error))
+        }
         EvidenceType::Bundle => {
             let bundle = Bundle::parse(bytes).map_err(|error| Outcome::refused(Verdict::Rejected, &error))?;
             Evidence::from_bundle(&bundle).map_err(|error| Outcome::refused(Verdict::Rejected, &error))
         }
     }
+}
+
+/// Parses a JSON document; a log in a file of its own takes the place of one inside.
+fn parse_document(kind: EvidenceType, bytes: &[u8], beside: Beside) -> Result<Evidence, EvidenceError> {
+    let log = beside.event_log.map(|log| EventLog::parse(&log)).transpose().map_err(TpmError::from)?;
+    let with_log = |mut tpm: TpmEvidence| {
+        tpm.event_log = log.or(tpm.event_log);
+        tpm
+    };
+    Ok(match kind {
+        EvidenceType::AzureSnp => {
+            let mut evidence = AzureSnpEvidence::from_document(bytes)?;
+            evidence.snp.certificates = beside.cert_table;
+            evidence.tpm = with_log(evidence.tpm);
+            Evidence::AzureSnp(Box::new(evidence))
+        }
+        EvidenceType::AzureTdx => {
+            let mut evidence = AzureTdxEvidence::from_document(bytes)?;
+            evidence.tpm = with_log(evidence.tpm);
+            Evidence::AzureTdx(Box::new(evidence))
+        }
+        EvidenceType::Tpm | EvidenceType::Snp | EvidenceType::Tdx | EvidenceType::Bundle => {
+            Evidence::Tpm(with_log(TpmEvidence::from_document(bytes)?))
+        }
+    })
 }

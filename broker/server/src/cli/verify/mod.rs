@@ -3,13 +3,13 @@
 mod endorsements;
 mod evidence;
 mod outcome;
+mod tpm;
 
 use std::{path::PathBuf, process::ExitCode, time::SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use evidence_formats::{
     binding::{BindingDigest, Nonce},
-    bytes::ReportData,
     code::Coded,
 };
 use keys::jwk::TeePublicKey;
@@ -27,6 +27,7 @@ use self::{
     endorsements::Gathered,
     evidence::{Beside, EvidenceType},
     outcome::{Outcome, Verdict},
+    tpm::{Hex, TpmArgs},
 };
 use super::{
     files,
@@ -52,12 +53,12 @@ pub(crate) struct Args {
     /// Replaces the built-in vendor roots; may be repeated
     #[arg(long, value_name = "FILE")]
     trust_anchor: Vec<PathBuf>,
-    /// The event log that was measured beside the evidence (TDX: CCEL)
+    /// The event log that was measured beside the evidence (TDX: CCEL; TPM: TCG2)
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
     /// The exact report data expected
     #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
-    report_data: Option<ReportData>,
+    report_data: Option<Hex>,
     /// Compute the expected report data from this nonce and the TEE key
     #[arg(long, value_name = "B64URL", requires = "tee_key")]
     nonce: Option<Nonce>,
@@ -70,6 +71,8 @@ pub(crate) struct Args {
     /// Whether revocation data must be there
     #[arg(long, value_enum, default_value = "require")]
     revocation: RevocationMode,
+    #[command(flatten)]
+    tpm: TpmArgs,
     /// TDX statuses that are accepted besides UpToDate, separated by commas
     #[arg(long, value_name = "STATUS", value_delimiter = ',', value_parser = accepted_tcb)]
     accept_tcb: Vec<AcceptedTcb>,
@@ -116,6 +119,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 struct Inputs {
     anchors: TrustAnchors,
     expected: Expected,
+    tpm: TpmTerms,
     now: Timestamp,
     baseline: Baseline,
     policy: Option<AppraisalPolicy>,
@@ -124,9 +128,11 @@ struct Inputs {
 
 impl Inputs {
     fn read(args: &Args) -> Result<Self> {
+        let mut tpm = args.tpm.terms()?;
         Ok(Self {
             anchors: anchors(&args.trust_anchor)?,
-            expected: expected(args)?,
+            expected: expected(args, &mut tpm)?,
+            tpm,
             now: args.at.map_or_else(now, Ok)?,
             baseline: baseline(args)?,
             policy: args.policy.as_ref().map(policy).transpose()?,
@@ -155,9 +161,9 @@ fn anchors(files: &[PathBuf]) -> Result<TrustAnchors> {
     TrustAnchors::from_files(contents.iter().map(Vec::as_slice)).context("reading --trust-anchor")
 }
 
-fn expected(args: &Args) -> Result<Expected> {
-    if let Some(report_data) = args.report_data {
-        return Ok(Expected::ReportData(report_data));
+fn expected(args: &Args, terms: &mut TpmTerms) -> Result<Expected> {
+    if let Some(report_data) = &args.report_data {
+        return tpm::expected(args.kind, report_data, terms);
     }
     let (Some(nonce), Some(file)) = (args.nonce, &args.tee_key) else {
         return Ok(Expected::Unchecked { reason: "neither --report-data nor --nonce given" });
@@ -229,7 +235,7 @@ fn judge(
             now: inputs.now,
             memory: &Forgetful,
             crl_floors: CrlFloors::NONE,
-            tpm: TpmTerms::DEFAULT,
+            tpm: &inputs.tpm,
         };
         authenticate(evidence, &gathered.endorsements, &terms)
             .map(|authentic| appraise(&authentic, &inputs.criteria(), inputs.now))
