@@ -18,6 +18,7 @@ use evidence_formats::{
     azure::{AzureSnpEvidence, AzureTdxEvidence},
     bytes::ReportData,
     code::Coded,
+    digest::HashAlgorithm,
     evidence::Evidence,
     tpm::TpmEvidence,
 };
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use verifier::{
     Claims, CrlFloors, Endorsements, Expected, Forgetful, RawClaims, Revocation, Terms, Timestamp, TrustAnchors,
     authenticate,
-    tpm::{AkProvenance, PinnedAk, TpmClaims, TpmTerms},
+    tpm::{AkProvenance, PinnedAk, TpmClaims, TpmTerms, UkiSection, predict_pcr11},
 };
 
 const UNCHECKED: Expected = Expected::Unchecked { reason: "not given" };
@@ -526,4 +527,22 @@ fn a_certificate_beside_the_runtime_claims_must_be_for_their_key() {
     let mut other = Case::azure_tdx(&vectors, "azure-tdx-trustee-v0");
     other.document["ak_certificates"] = case.document["ak_certificates"].clone();
     assert_eq!(other.code(), "authenticate.tpm.ak_mismatch");
+}
+
+#[test]
+fn pcr_11_of_a_unified_kernel_image_is_predicted_as_systemd_measures_it() {
+    let Some(vectors) = vectors() else { return };
+    let folder = vectors.join("uki-pcr11-systemd-measure");
+    let read = |file: &str| fs::read(folder.join(file)).unwrap();
+    let contents = [read("initrd"), read("linux"), read("osrel"), read("cmdline")];
+    let names = [UkiSection::Initrd, UkiSection::Linux, UkiSection::OsRelease, UkiSection::CommandLine];
+    let sections: Vec<_> = names.into_iter().zip(contents.iter().map(Vec::as_slice)).collect();
+    let expected: Value = serde_json::from_slice(&read("expected.json")).unwrap();
+    for bank in [HashAlgorithm::Sha256, HashAlgorithm::Sha384] {
+        let wanted = expected["expected_pcr11"][bank.name()].as_object().unwrap();
+        for (phases, value) in wanted {
+            let phases: Vec<&str> = phases.split(':').filter(|phase| !phase.is_empty()).collect();
+            assert_eq!(predict_pcr11(bank, &sections, &phases).to_string(), value.as_str().unwrap(), "{phases:?}");
+        }
+    }
 }
