@@ -1,5 +1,11 @@
 //! Real and mutated TDX evidence, parsed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests read vectors"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,12 +1,12 @@
 //! The same evidence through `dcap-qvl`, an independent implementation, with a table of the differences.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests read vectors")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests read vectors")]
 
 use std::path::Path;
 
 use dcap_qvl::{QuoteCollateralV3, configs::RustCryptoConfig, verify::QuoteVerifier};
 use evidence_formats::tdx::{CollateralBundle, CollateralKind, SignedDocument};
 
-use super::tests::{cases, endorsements, json, outcome_of, vectors};
+use super::tests::{cases, endorsements, outcome_of, vectors};
 use crate::{Endorsements, TcbStatus, Timestamp, TrustAnchors};
 
 /// Where the two answers differ, and why ours is meant.
