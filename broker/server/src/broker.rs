@@ -10,7 +10,7 @@ use keys::{
     sign::{Jwks, SignatureAlgorithm, Signer, SigningKey},
 };
 use tokio::sync::Semaphore;
-use verifier::{Claims, CrlFloors, Platform, RawClaims, baseline::Baseline, snp::CrlClaims};
+use verifier::{Claims, CrlFloors, Platform, RawClaims, ar4si::TrustLabel, baseline::Baseline, snp::CrlClaims};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -41,6 +41,7 @@ pub(crate) struct Broker {
     pub(crate) audience: String,
     pub(crate) limits: Limits,
     pub(crate) baseline: Baseline,
+    pub(crate) allowed_warnings: Vec<TrustLabel>,
     pub(crate) tenant: TenantId,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) vault: Vault,
@@ -82,6 +83,7 @@ impl Broker {
             audience: config.audience.clone(),
             limits: config.limits.clone(),
             baseline: config.baseline.clone(),
+            allowed_warnings: config.appraisal.allowed_warnings.clone(),
             tenant,
             store,
             vault,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use verifier::{
     Revocation,
+    ar4si::TrustLabel,
     baseline::{Baseline, BaselineError},
 };
 
@@ -39,6 +40,18 @@ pub struct Config {
     /// Rules that hold before any policy.
     #[serde(default)]
     pub baseline: Baseline,
+    /// What an appraisal may say without being refused.
+    #[serde(default)]
+    pub appraisal: Appraisal,
+}
+
+/// What an appraisal may say without being refused.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Appraisal {
+    /// Labels of the trust vector (AR4SI) whose warnings pass, each listed in `relaxed` of every result it touched; for
+    /// example `hardware` for a TCB status that the baseline accepts by name.
+    pub allowed_warnings: Vec<TrustLabel>,
 }
 
 /// TLS of the API listener.

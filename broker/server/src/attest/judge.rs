@@ -57,7 +57,7 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted) -> Verdict {
         baseline: &broker.baseline,
         references: References::Require(&rules.references),
         policing: Policing::Apply(&rules.appraisal),
-        warnings: Warnings::Refuse,
+        warnings: Warnings::Allow(&broker.allowed_warnings),
     };
     match appraise(&authentic, &criteria, admitted.now).affirm() {
         Ok(affirmed) => Verdict::Affirmed(Box::new(affirmed)),

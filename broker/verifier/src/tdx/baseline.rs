@@ -47,9 +47,8 @@ pub struct TdxBaseline {
     pub allow_advisories: Option<Vec<String>>,
     /// Advisories that are refused whatever the status.
     pub refuse_advisories: Vec<String>,
-    /// Least evaluation data number of the collateral. 17 was in force from autumn 2024: what is judged by an older
-    /// number is judged by what was known before.
-    pub min_evaluation_number: u32,
+    /// Least evaluation data number of the collateral; absent: the one that [`built_in_floor`] gives.
+    pub min_evaluation_number: Option<u32>,
     /// Most days since TCB info and QE identity were issued; absent: their nextUpdate alone counts.
     pub max_collateral_age_days: Option<u32>,
     /// Accepts data that is not padding after the quote. Nobody signed it.
@@ -73,7 +72,7 @@ impl Default for TdxBaseline {
             accept_tcb: Vec::new(),
             allow_advisories: None,
             refuse_advisories: Vec::new(),
-            min_evaluation_number: 17,
+            min_evaluation_number: None,
             max_collateral_age_days: None,
             allow_trailing_data: false,
         }
@@ -352,10 +351,11 @@ impl TdxBaseline {
 
     fn judge_collateral(&self, claims: &TdxClaims, findings: &mut Findings) {
         let number = claims.tcb.evaluation_number;
-        if number < self.min_evaluation_number {
-            let expected = format!("at least {}", self.min_evaluation_number);
-            findings.refuse("baseline.tdx.evaluation_number", expected, number.to_string());
-        } else if number < Self::default().min_evaluation_number {
+        let built_in = built_in_floor(claims.verified_at);
+        let floor = self.min_evaluation_number.unwrap_or(built_in);
+        if number < floor {
+            findings.refuse("baseline.tdx.evaluation_number", format!("at least {floor}"), number.to_string());
+        } else if number < built_in {
             findings.relaxed.push("tdx.min_evaluation_number".to_owned());
         }
         if let Some(days) = self.max_collateral_age_days {
@@ -367,6 +367,13 @@ impl TdxBaseline {
             }
         }
     }
+}
+
+/// The least evaluation data number that is accepted at `now` without being named. 17 was in force from autumn 2024: from
+/// 2025 on, what is judged by an older number is judged by what was known before.
+fn built_in_floor(now: Timestamp) -> u32 {
+    const FROM_2025: Timestamp = Timestamp::from_unix(1_735_689_600);
+    if now < FROM_2025 { 0 } else { 17 }
 }
 
 fn require_listed<T: PartialEq + ToString>(

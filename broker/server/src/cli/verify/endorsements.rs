@@ -24,7 +24,7 @@ pub(super) struct Gathered {
 ///
 /// # Errors
 /// When something named cannot be read.
-pub(super) fn gather(paths: &[PathBuf]) -> Result<Result<Gathered, Outcome>> {
+pub(super) fn gather(paths: &[PathBuf]) -> Result<Result<Gathered, Box<Outcome>>> {
     let mut gathered = Gathered { endorsements: Endorsements::new(), cert_table: None, notes: Vec::new() };
     for candidate in files::candidates(paths, &mut gathered.notes)? {
         if let Err(outcome) = gathered.take(&candidate) {
@@ -35,7 +35,7 @@ pub(super) fn gather(paths: &[PathBuf]) -> Result<Result<Gathered, Outcome>> {
 }
 
 impl Gathered {
-    fn take(&mut self, candidate: &Candidate) -> Result<(), Outcome> {
+    fn take(&mut self, candidate: &Candidate) -> Result<(), Box<Outcome>> {
         if is_cert_table(&candidate.bytes) {
             let table = CertTable::parse(&candidate.bytes);
             self.cert_table = Some(table.map_err(|error| Outcome::refused(Verdict::Rejected, &error))?);

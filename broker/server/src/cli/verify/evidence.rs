@@ -35,7 +35,7 @@ pub(super) struct Beside {
 }
 
 /// Parses the evidence; what is malformed is the verdict `rejected`.
-pub(super) fn parse(kind: EvidenceType, bytes: &[u8], beside: Beside) -> Result<Evidence, Outcome> {
+pub(super) fn parse(kind: EvidenceType, bytes: &[u8], beside: Beside) -> Result<Evidence, Box<Outcome>> {
     match kind {
         EvidenceType::Snp => match SnpReport::parse(bytes) {
             Ok(report) => Ok(Evidence::Snp(SnpEvidence { report, certificates: beside.cert_table })),

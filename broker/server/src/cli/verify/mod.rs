@@ -5,7 +5,11 @@ mod evidence;
 mod outcome;
 mod tpm;
 
-use std::{path::PathBuf, process::ExitCode, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::SystemTime,
+};
 
 use anyhow::{Context, Result, anyhow};
 use evidence_formats::{
@@ -135,8 +139,8 @@ impl Inputs {
             tpm,
             now: args.at.map_or_else(now, Ok)?,
             baseline: baseline(args)?,
-            policy: args.policy.as_ref().map(policy).transpose()?,
-            reference_values: args.reference_values.as_ref().map(reference_values).transpose()?,
+            policy: args.policy.as_deref().map(policy).transpose()?,
+            reference_values: args.reference_values.as_deref().map(reference_values).transpose()?,
         })
     }
 
@@ -196,13 +200,13 @@ fn accepted_tcb(text: &str) -> Result<AcceptedTcb> {
     AcceptedTcb::unlimited(status).map_err(|error| anyhow!(error))
 }
 
-fn policy(file: &PathBuf) -> Result<AppraisalPolicy> {
+fn policy(file: &Path) -> Result<AppraisalPolicy> {
     let text = String::from_utf8(files::read(file)?).with_context(|| format!("{} is not UTF-8", file.display()))?;
     let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     AppraisalPolicy::compile(&name, &text).map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.code()))
 }
 
-fn reference_values(file: &PathBuf) -> Result<ReferenceValues> {
+fn reference_values(file: &Path) -> Result<ReferenceValues> {
     ReferenceValues::parse(&files::read(file)?)
         .map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.code()))
 }
@@ -211,13 +215,13 @@ fn verify(args: &Args, inputs: &Inputs) -> Result<Outcome> {
     let bytes = files::read(&args.evidence)?;
     let gathered = match endorsements::gather(&args.endorsements)? {
         Ok(gathered) => gathered,
-        Err(outcome) => return Ok(outcome),
+        Err(outcome) => return Ok(*outcome),
     };
     let event_log = args.event_log.as_ref().map(|file| files::read(file)).transpose()?;
     let beside = Beside { cert_table: gathered.cert_table.clone(), event_log };
     Ok(match evidence::parse(args.kind, &bytes, beside) {
         Ok(evidence) => judge(&evidence, &gathered, inputs, args.revocation.into()).with_notes(gathered.notes),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     })
 }
 
@@ -247,12 +251,12 @@ fn judge(
             let refused = attempt(Revocation::IfPresent).ok().map(|appraisal| appraised(&appraisal));
             refused.filter(|outcome| outcome.verdict == Verdict::Rejected).unwrap_or_else(|| undecided(&error))
         }
-        Err(error) => Outcome::refused(Verdict::Rejected, &error),
+        Err(error) => *Outcome::refused(Verdict::Rejected, &error),
     }
 }
 
 fn undecided(error: &AuthenticateError) -> Outcome {
-    Outcome::refused(Verdict::Undecided, error)
+    *Outcome::refused(Verdict::Undecided, error)
 }
 
 fn appraised(appraisal: &Appraisal) -> Outcome {

@@ -42,9 +42,9 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// A refusal before there were claims.
-    pub(super) fn refused(verdict: Verdict, error: &impl Coded) -> Self {
+    pub(super) fn refused(verdict: Verdict, error: &impl Coded) -> Box<Self> {
         let reason = output::with_sources(error);
-        Self {
+        Box::new(Self {
             verdict,
             code: Some(error.code()),
             reasons: vec![reason.clone()],
@@ -55,7 +55,7 @@ impl Outcome {
             unchecked: Vec::new(),
             relaxed: Vec::new(),
             notes: Vec::new(),
-        }
+        })
     }
 
     /// Adds what was authenticated.
