@@ -13,7 +13,7 @@ use crate::{TcbStatus, Timestamp};
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Rules for TDX evidence.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TdxBaseline {
     /// Accepts a TD that its host can debug.
@@ -53,30 +53,6 @@ pub struct TdxBaseline {
     pub max_collateral_age_days: Option<u32>,
     /// Accepts data that is not padding after the quote. Nobody signed it.
     pub allow_trailing_data: bool,
-}
-
-impl Default for TdxBaseline {
-    fn default() -> Self {
-        Self {
-            allow_debug: false,
-            allow_sept_ve: false,
-            allow_attributes: Vec::new(),
-            refuse_attributes: Vec::new(),
-            xfam_mask: None,
-            mr_seam: None,
-            mr_service_td: Vec::new(),
-            require_quote_v5: false,
-            mr_config_id: None,
-            mr_owner: None,
-            mr_owner_config: None,
-            accept_tcb: Vec::new(),
-            allow_advisories: None,
-            refuse_advisories: Vec::new(),
-            min_evaluation_number: None,
-            max_collateral_age_days: None,
-            allow_trailing_data: false,
-        }
-    }
 }
 
 /// A TCB status that is accepted, and for how long.
