@@ -133,7 +133,10 @@ impl ChainMemory for Remember {
 }
 
 /// Where cargo unpacked a dependency.
-fn packaged(name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When no package of that name is a dependency.
+pub fn packaged(name: &str) -> Result<PathBuf> {
     let metadata = MetadataCommand::new().current_dir(env!("CARGO_MANIFEST_DIR")).exec()?;
     let package = metadata.packages.iter().find(|package| package.name.as_str() == name);
     let manifest = &package.with_context(|| format!("expected the package {name}"))?.manifest_path;

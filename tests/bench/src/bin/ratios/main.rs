@@ -1,6 +1,8 @@
 //! Costs of the core beside the bare cryptography they cannot do without. Exits with 1 when a limit is exceeded.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
+mod tdx;
+
 use std::{hint::black_box, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +31,7 @@ fn main() -> Result<ExitCode> {
     let (simulated, genuine) = (Case::simulated()?, Case::genuine()?);
     let mut rows = vec![parse(&genuine)?, warm(&simulated)?, warm_with_table(&simulated)?, cold(&simulated)?];
     rows.extend(peer(&genuine)?);
+    rows.extend(tdx::rows()?);
     rows.extend(releases()?);
     println!("{}", markdown(&rows));
     Ok(if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
