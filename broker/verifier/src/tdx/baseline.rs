@@ -47,7 +47,7 @@ pub struct TdxBaseline {
     pub allow_advisories: Option<Vec<String>>,
     /// Advisories that are refused whatever the status.
     pub refuse_advisories: Vec<String>,
-    /// Least evaluation data number of the collateral; absent: the one that [`built_in_floor`] gives.
+    /// Least evaluation data number of the collateral; absent: the one that `built_in_floor` gives.
     pub min_evaluation_number: Option<u32>,
     /// Most days since TCB info and QE identity were issued; absent: their nextUpdate alone counts.
     pub max_collateral_age_days: Option<u32>,

@@ -1,7 +1,7 @@
 //! Intel TDX: the DCAP verification algorithm, without Intel's library.
 //!
-//! [`certs`] takes the PCK chain of a quote to the pinned root, [`collateral`] takes the endorsements to the same root,
-//! [`tcb`] compares the two with the quote. Everything before [`collateral`] needs the quote alone, so that nothing is
+//! `certs` takes the PCK chain of a quote to the pinned root, `collateral` takes the endorsements to the same root,
+//! `tcb` compares the two with the quote. Everything before `collateral` needs the quote alone, so that nothing is
 //! fetched for evidence that is not genuine.
 
 mod authenticate;
