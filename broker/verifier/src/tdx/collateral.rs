@@ -266,7 +266,7 @@ impl AuthenticCollateral {
         if revocation == Revocation::IfPresent && missing.0.take().is_some() {
             unchecked.push(Unchecked { what: "revocation", reason: "no CRL was supplied for a certificate authority" });
         }
-        let documents = Documents { pck, pool, root_crl, now };
+        let documents = Documents { pck, pool, root_crl, now, issued: issued_by(pck.root(), pool) };
         let tcb_info = missing.defer(documents.tcb_info())?;
         let qe_identity = missing.defer(documents.qe_identity())?;
         if let Some(error) = missing.0 {
@@ -289,6 +289,13 @@ impl AuthenticCollateral {
             window,
         })
     }
+}
+
+/// The certificates for TCB signing whose signature is the root's.
+fn issued_by<'a>(root: &Certificate, pool: &Pool<'a>) -> Vec<&'a Certificate> {
+    let named = |certificate: &&Certificate| certificate.subject().common_name() == Some(TCB_SIGNING);
+    let signed = |certificate: &&Certificate| certificate.verify_signed_by(root.public_key()).is_ok();
+    pool.certificates.iter().copied().filter(named).filter(signed).collect()
 }
 
 /// The first missing endorsement: it is only reported when nothing is wrong.
@@ -353,6 +360,8 @@ struct Documents<'a, 'p> {
     pool: &'a Pool<'p>,
     root_crl: Option<&'a Crl>,
     now: Timestamp,
+    /// Certificates for TCB signing that the root issued: both documents have the same signer, which is verified once.
+    issued: Vec<&'a Certificate>,
 }
 
 /// A document that was read but not verified, with what orders it among others.
@@ -465,7 +474,7 @@ impl Documents<'_, '_> {
             certificate.subject().raw() == root.subject().raw() && certificate.der() != root.der()
         };
         if !signer.names_issuer(root)
-            || signer.verify_signed_by(root.public_key()).is_err()
+            || !self.issued.iter().any(|issued| issued.digest() == signer.digest())
             || self.pool.certificates.iter().copied().any(|certificate| foreign_root(&certificate))
         {
             return Err(TdxEndorsementError::RootUntrusted(kind));
