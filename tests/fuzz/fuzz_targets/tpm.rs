@@ -2,8 +2,9 @@
 #![no_main]
 
 use evidence_formats::{
+    azure::{AzureSnpEvidence, AzureTdxEvidence},
     hcl::HclReport,
-    tpm::{AzureDocument, TpmDocument, TpmPublic, TpmQuote, TpmSignature},
+    tpm::{TpmEvidence, TpmPublic, TpmQuote, TpmSignature},
 };
 use fuzz::within_memory;
 
@@ -12,8 +13,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = TpmQuote::parse(bytes);
         let _ = TpmSignature::parse(bytes);
         let _ = TpmPublic::parse(bytes);
-        let _ = TpmDocument::parse(bytes);
-        let _ = AzureDocument::parse(bytes);
+        let _ = TpmEvidence::from_document(bytes);
+        let _ = AzureSnpEvidence::from_document(bytes);
+        let _ = AzureTdxEvidence::from_document(bytes);
         let _ = HclReport::parse(bytes);
     });
 });
