@@ -9,6 +9,7 @@
 //! - [`grant`]: what the native protocol puts inside a sealed JWE.
 //! - [`sign`] and [`token`]: JWTs, their keys as JWKS, and verification at an explicit time.
 //! - [`envelope`]: secrets at rest under a root key.
+//! - [`tpm`]: credentials and secrets that only one TPM opens.
 //!
 //! Every error has a stable code (`code()`), dotted like all refusal codes of the project.
 #![forbid(unsafe_code)]
@@ -23,3 +24,4 @@ pub mod secret;
 pub mod sign;
 pub mod tee_key;
 pub mod token;
+pub mod tpm;
