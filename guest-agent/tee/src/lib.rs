@@ -13,6 +13,7 @@ mod snp;
 mod tdx;
 pub mod tdx_guest;
 mod throttle;
+pub mod tpm;
 pub mod tsm;
 
 pub use crate::{

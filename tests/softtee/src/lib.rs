@@ -11,5 +11,6 @@ pub mod intel;
 pub mod keys;
 pub mod pem;
 mod pss;
+pub mod swtpm;
 pub mod tsm;
 pub mod x509;
