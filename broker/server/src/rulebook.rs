@@ -4,7 +4,7 @@ use thiserror::Error;
 use verifier::{
     Timestamp,
     policy::{AppraisalPolicy, PolicyError, ReleasePolicy},
-    reference::{ReferenceError, ReferenceSet, ReferenceValues},
+    reference::{ReferenceError, ReferenceValues},
 };
 
 use crate::store::{PolicyKind, PolicyVersion, Store, StoreError, StoredReferenceSet, TenantId};
@@ -90,20 +90,13 @@ async fn newest(store: &dyn Store, tenant: &TenantId, kind: PolicyKind) -> Resul
     Ok(store.policies(tenant, kind).await?.into_iter().next())
 }
 
-/// Stored rows as the core's reference values, with the ends that administrators set.
+/// Stored rows as the core's reference values, with what became of each set since it was added.
 pub(crate) fn references(rows: &[StoredReferenceSet]) -> Result<ReferenceValues, RulebookError> {
     let mut values = ReferenceValues::new();
     for row in rows {
-        let set: ReferenceSet = serde_json::from_str(&row.definition).map_err(|source| RulebookError::Set {
-            id: row.id.clone(),
-            version: row.version,
-            source,
-        })?;
-        let id = set.id.clone();
-        values.insert(set)?;
-        if let Some(at) = row.retired_at {
-            values.retire(&id, row.version, at)?;
-        }
+        let set = row.to_set();
+        let unreadable = |source| RulebookError::Set { id: row.id.clone(), version: row.version, source };
+        values.insert(set.map_err(unreadable)?)?;
     }
     Ok(values)
 }

@@ -174,7 +174,8 @@ fn references(appraisal: &Appraisal) -> Vec<Check> {
         | ReferenceRefusal::Revoked { .. }
         | ReferenceRefusal::Retired { .. }
         | ReferenceRefusal::Expired { .. }
-        | ReferenceRefusal::NotYetValid { .. } => vec![refused_check(refusal)],
+        | ReferenceRefusal::NotYetValid { .. }
+        | ReferenceRefusal::Proposed { .. } => vec![refused_check(refusal)],
     });
     matched.chain(refused.into_iter().flatten()).collect()
 }
@@ -335,7 +336,7 @@ nothing refuses
         let text = without_digest(&explanation.to_string());
         let zero = "00".repeat(32);
         assert!(text.contains(&format!(
-            "FAILED     reference     host_data: expected 01…; found {zero} [differs from web-prod v4 in host_data only]"
+            "FAILED     reference     host_data: expected 01…; found {zero} [differs from web-prod v4 in host data only]"
         )), "{text}");
         assert!(text.contains("refused with reference.no_match: compare the image with the set that is named nearest"));
     }

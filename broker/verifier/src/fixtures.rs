@@ -119,6 +119,7 @@ pub(crate) fn set(version: u32, measurement: Measurement) -> ReferenceSet {
         version,
         workload: "web".parse().unwrap(),
         kind: SetKind::Workload,
+        proposed: false,
         not_before: now().plus_seconds(-3600),
         not_after: now().plus_seconds(3600),
         retire_at: None,

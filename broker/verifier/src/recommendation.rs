@@ -26,6 +26,10 @@ fn for_code(code: &str) -> Option<&'static str> {
         "reference.retired" => "move the guest to the image that replaced the retired one",
         "reference.revoked" => "replace the image: its measurements were revoked and will not be accepted again",
         "reference.not_yet_valid" => "wait until the reference set is valid, or check the broker's clock",
+        "reference.proposed" => "activate the reference set: countersign reference-values activate",
+        "reference.transition" => {
+            "list the reference sets: a set only goes from proposed to active to retiring to revoked"
+        }
         "reference.document" => {
             "correct the reference-value document where the message says (docs/reference-values.md)"
         }

@@ -10,23 +10,27 @@ use evidence_formats::code::Coded;
 use serde::{Deserialize, Serialize};
 use verifier::{
     Timestamp,
-    reference::{EndOfLife, ReferenceError, ReferenceSet, ReferenceValues},
+    reference::{Change, EndOfLife, ReferenceError, ReferenceSet, ReferenceValues, SetState},
 };
 
 use crate::{
     broker::Broker,
     clock,
     http::{
-        Json, body,
+        Json, Query, body,
         identity::{Admin, Reader},
         problem::{Problem, RequestError},
     },
     rulebook,
-    store::StoredReferenceSet,
+    store::{ReferenceChange, ReferenceEvent, ReferenceSource, StoredReferenceSet},
 };
 
 /// Largest document in bytes.
 const LARGEST: usize = 1024 * 1024;
+/// Longest reason of a change in bytes.
+const REASON: usize = 1024;
+/// Most lines of history in one answer.
+const HISTORY: u32 = 10_000;
 
 /// One set in a listing.
 #[derive(Debug, Serialize)]
@@ -36,26 +40,79 @@ pub(crate) struct SetSummary {
     workload: String,
     /// `holds`, or why it does not.
     state: &'static str,
+    /// Where it stands in its life, whatever the time.
+    lifecycle: SetState,
     not_before: Timestamp,
     ends_at: Timestamp,
     measurements: usize,
     provenance: String,
+    source: ReferenceSource,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
+    digest: String,
     author: String,
     created_at: Timestamp,
 }
 
-/// Which set ends, and when.
+/// Which sets are meant.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Which {
+    id: Option<String>,
+    version: Option<u32>,
+}
+
+/// Which set changes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Activate {
+    id: String,
+    version: Option<u32>,
+    reason: Option<String>,
+}
+
+/// Which set ends, when and why.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Retire {
     id: String,
     version: Option<u32>,
     at: Option<Timestamp>,
+    reason: Option<String>,
 }
 
-/// Every set.
-pub(crate) async fn list(State(broker): State<Arc<Broker>>, _: Reader) -> Result<axum::Json<Vec<SetSummary>>, Problem> {
-    Ok(axum::Json(summaries(&broker, |_| true).await?))
+/// Every set, or the versions of one.
+pub(crate) async fn list(
+    State(broker): State<Arc<Broker>>,
+    _: Reader,
+    Query(which): Query<Which>,
+) -> Result<axum::Json<Vec<SetSummary>>, Problem> {
+    Ok(axum::Json(summaries(&broker, |set| which.means(set)).await?))
+}
+
+/// The document of the sets that are meant, as `add` takes it: each with what became of it since.
+pub(crate) async fn document(
+    State(broker): State<Arc<Broker>>,
+    _: Reader,
+    Query(which): Query<Which>,
+) -> Result<axum::Json<ReferenceValues>, Problem> {
+    let mut rows = broker.store.reference_sets(&broker.tenant).await?;
+    rows.retain(|set| which.means(set));
+    if rows.is_empty() {
+        return Err(RequestError::NotFound { what: "reference set" }.into());
+    }
+    Ok(axum::Json(rulebook::references(&rows).map_err(|error| Problem::internal(&error))?))
+}
+
+/// Who changed what, and when, oldest first.
+pub(crate) async fn history(
+    State(broker): State<Arc<Broker>>,
+    _: Reader,
+    Query(which): Query<Which>,
+) -> Result<axum::Json<Vec<ReferenceEvent>>, Problem> {
+    let mut events = broker.store.reference_history(&broker.tenant, which.id.as_deref(), HISTORY).await?;
+    events.retain(|event| which.version.is_none_or(|version| version == event.version));
+    Ok(axum::Json(events))
 }
 
 /// Adds the sets of a document, all or none.
@@ -64,13 +121,30 @@ pub(crate) async fn add(
     Admin(administrator): Admin,
     request: Request,
 ) -> Result<(StatusCode, axum::Json<Vec<SetSummary>>), Problem> {
+    let toml = body::content_type(request.headers()) == Some("application/toml");
     let document = body::read(request, LARGEST).await?;
-    let values = ReferenceValues::parse(&document).map_err(|error| refused(&error))?;
+    let read = if toml { ReferenceValues::parse_toml(&document) } else { ReferenceValues::parse(&document) };
+    let values = read.map_err(|error| refused(&error))?;
+    let origin = Origin { source: ReferenceSource::Document, signer: None, author: &administrator.name };
+    insert(&broker, values.sets(), &origin).await
+}
+
+/// Where sets come from.
+struct Origin<'a> {
+    source: ReferenceSource,
+    signer: Option<String>,
+    author: &'a str,
+}
+
+async fn insert(
+    broker: &Broker,
+    sets: &[ReferenceSet],
+    origin: &Origin<'_>,
+) -> Result<(StatusCode, axum::Json<Vec<SetSummary>>), Problem> {
     let now = clock::now();
-    let rows = values
-        .sets()
+    let rows = sets
         .iter()
-        .map(|set| row(set, &administrator.name, now))
+        .map(|set| row(set, origin, now))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Problem::internal(&error))?;
     // What the store holds and what is added must go together before it is stored.
@@ -82,27 +156,68 @@ pub(crate) async fn add(
         Err(error) => return Err(Problem::internal(&error)),
     }
     broker.store.insert_reference_sets(&broker.tenant, &rows).await?;
-    take_effect(&broker).await?;
-    tracing::info!(sets = rows.len(), by = administrator.name, "reference values added");
+    take_effect(broker).await?;
+    tracing::info!(sets = rows.len(), by = origin.author, signer = origin.signer, "reference values added");
     let added = |set: &StoredReferenceSet| rows.iter().any(|row| row.id == set.id && row.version == set.version);
-    Ok((StatusCode::CREATED, axum::Json(summaries(&broker, added).await?)))
+    Ok((StatusCode::CREATED, axum::Json(summaries(broker, added).await?)))
+}
+
+/// Puts a proposed set in force.
+pub(crate) async fn activate(
+    State(broker): State<Arc<Broker>>,
+    Admin(administrator): Admin,
+    Json(Activate { id, version, reason }): Json<Activate>,
+) -> Result<axum::Json<Vec<SetSummary>>, Problem> {
+    let (author, now) = (administrator.name, clock::now());
+    change(&broker, ReferenceChange { id, version, change: Change::Activate, author, reason, now }).await
 }
 
 /// Ends one version of a set, or all of them.
 pub(crate) async fn retire(
     State(broker): State<Arc<Broker>>,
     Admin(administrator): Admin,
-    Json(Retire { id, version, at }): Json<Retire>,
+    Json(Retire { id, version, at, reason }): Json<Retire>,
 ) -> Result<axum::Json<Vec<SetSummary>>, Problem> {
-    let meant = |set: &StoredReferenceSet| set.id == id && version.is_none_or(|version| version == set.version);
-    if summaries(&broker, meant).await?.is_empty() {
+    let (author, now) = (administrator.name, clock::now());
+    let retire = Change::Retire { at: at.unwrap_or(now) };
+    change(&broker, ReferenceChange { id, version, change: retire, author, reason, now }).await
+}
+
+/// Ends one version of a set, or all of them, for good and now, and the leases that rest on them.
+pub(crate) async fn revoke(
+    State(broker): State<Arc<Broker>>,
+    Admin(administrator): Admin,
+    Json(Activate { id, version, reason }): Json<Activate>,
+) -> Result<axum::Json<Vec<SetSummary>>, Problem> {
+    let (author, now) = (administrator.name, clock::now());
+    change(&broker, ReferenceChange { id, version, change: Change::Revoke { at: now }, author, reason, now }).await
+}
+
+async fn change(broker: &Broker, change: ReferenceChange) -> Result<axum::Json<Vec<SetSummary>>, Problem> {
+    if change.reason.as_ref().is_some_and(|reason| reason.len() > REASON) {
+        return Err(body::malformed("body", &"expected a reason of at most 1024 bytes"));
+    }
+    let changed = broker.store.change_reference_sets(&broker.tenant, &change).await?;
+    if changed.is_empty() {
         return Err(RequestError::NotFound { what: "reference set" }.into());
     }
-    let at = at.unwrap_or_else(clock::now);
-    broker.store.retire_reference_sets(&broker.tenant, &id, version, at).await?;
-    take_effect(&broker).await?;
-    tracing::info!(set = id, version, %at, by = administrator.name, "reference set retired");
-    Ok(axum::Json(summaries(&broker, meant).await?))
+    take_effect(broker).await?;
+    let done = change.change.as_str();
+    tracing::info!(
+        set = change.id,
+        versions = changed.len(),
+        change = done,
+        by = change.author,
+        "reference set changed"
+    );
+    let meant = |set: &StoredReferenceSet| changed.iter().any(|key| key.id == set.id && key.version == set.version);
+    Ok(axum::Json(summaries(broker, meant).await?))
+}
+
+impl Which {
+    fn means(&self, set: &StoredReferenceSet) -> bool {
+        self.id.as_ref().is_none_or(|id| *id == set.id) && self.version.is_none_or(|version| version == set.version)
+    }
 }
 
 /// The answer to a change means that it is in force here; other replicas follow within a second.
@@ -115,38 +230,47 @@ async fn summaries(broker: &Broker, wanted: impl Fn(&StoredReferenceSet) -> bool
     rows.retain(wanted);
     let values = rulebook::references(&rows).map_err(|error| Problem::internal(&error))?;
     let now = clock::now();
-    Ok(rows.iter().zip(values.sets()).map(|(row, set)| summary(row, set, now)).collect())
+    Ok(rows.into_iter().zip(values.sets()).map(|(row, set)| summary(row, set, now)).collect())
 }
 
-fn summary(row: &StoredReferenceSet, set: &ReferenceSet, now: Timestamp) -> SetSummary {
+fn summary(row: StoredReferenceSet, set: &ReferenceSet, now: Timestamp) -> SetSummary {
     SetSummary {
-        id: row.id.clone(),
         version: row.version,
         workload: set.workload.to_string(),
         state: match set.holds_at(now) {
             Ok(()) => "holds",
+            Err(EndOfLife::Proposed) => "proposed",
             Err(EndOfLife::Revoked) => "revoked",
             Err(EndOfLife::Retired) => "retired",
             Err(EndOfLife::Expired) => "expired",
             Err(EndOfLife::NotYetValid) => "not yet valid",
         },
+        lifecycle: set.state(),
         not_before: set.not_before,
         ends_at: set.holds_until(),
         measurements: set.measurements.len(),
         provenance: set.provenance.clone(),
-        author: row.author.clone(),
+        source: row.source,
+        digest: row.digest(),
+        id: row.id,
+        signer: row.signer,
+        author: row.author,
         created_at: row.created_at,
     }
 }
 
-fn row(set: &ReferenceSet, author: &str, now: Timestamp) -> Result<StoredReferenceSet, serde_json::Error> {
+fn row(set: &ReferenceSet, origin: &Origin<'_>, now: Timestamp) -> Result<StoredReferenceSet, serde_json::Error> {
     Ok(StoredReferenceSet {
         id: set.id.to_string(),
         version: set.version,
         definition: serde_json::to_string(set)?,
-        author: author.to_owned(),
+        source: origin.source,
+        signer: origin.signer.clone(),
+        author: origin.author.to_owned(),
         created_at: now,
-        retired_at: None,
+        activated_at: None,
+        retired_at: set.retire_at,
+        revoked_at: set.revoked_at,
     })
 }
 

@@ -16,11 +16,11 @@ use super::{
 use crate::{
     broker::Broker,
     decision::{AppraisalRecord, DecisionRecord, Outcome, RecordedReason, bounded},
-    http::problem::Problem,
+    http::problem::{Problem, RequestError},
     metrics::GrantLabels,
     nonce::NonceError,
     release::{self, Denied, ReleaseError, Released, Releaser},
-    store::{Lease, SecretVersion, Settled, Settlement, StoreError, StoredDecision},
+    store::{Lease, ReferenceKey, SecretVersion, Settled, Settlement, StoreError, StoredDecision},
 };
 
 /// The broker could not do its part.
@@ -48,7 +48,7 @@ pub(super) async fn refuse_unauthenticated(
     let mut record = refused(broker, admitted, explanation);
     record.code = Some(reason.code);
     record.reasons = vec![reason];
-    store(broker, admitted, &record, Vec::new()).await?;
+    store(broker, admitted, &record, Rights::default()).await?;
     Err(problem.with_decision(record.id, Vec::new()))
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn refuse_unauthenticated(
 pub(super) async fn refuse(broker: &Broker, admitted: &Admitted, refusal: &Refusal) -> Result<AttestResponse, Problem> {
     let mut record = described(broker, admitted, refusal.appraisal()).map_err(|error| Problem::internal(&error))?;
     record.code = Some(refusal.code());
-    store(broker, admitted, &record, Vec::new()).await?;
+    store(broker, admitted, &record, Rights::default()).await?;
     let reasons = record.reasons.into_iter().map(|reason| reason.text).collect();
     let problem = Problem::new(StatusCode::FORBIDDEN, refusal.code(), refusal.to_string());
     Err(problem.with_decision(record.id, reasons))
@@ -74,11 +74,12 @@ pub(super) async fn release(
         secrets.push(broker.store.newest_secret(&broker.tenant, &grant.name).await?);
     }
     let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
+    let rests_on = rests_on(affirmed.appraisal());
     let worked = on_processor(Arc::clone(broker), move || seal_and_sign(&for_work, &of_work, &affirmed, &secrets));
     let prepared = worked.await?.map_err(|error| Problem::internal(&error))?;
     let released = prepared.grants.iter().filter_map(|grant| grant.as_ref().ok());
     let leases = released.map(|released| released.lease.clone()).collect();
-    store(broker, &admitted, &prepared.record, leases).await?;
+    store(broker, &admitted, &prepared.record, Rights { leases, rests_on }).await?;
     Ok(answer(broker, &admitted, prepared))
 }
 
@@ -194,12 +195,26 @@ fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Res
     })
 }
 
+/// What an affirmed attestation opens, and what that rests on.
+#[derive(Default)]
+struct Rights {
+    leases: Vec<Lease>,
+    rests_on: Vec<ReferenceKey>,
+}
+
+/// Every set that the evidence matched: revoking any of them ends the leases.
+fn rests_on(appraisal: &Appraisal) -> Vec<ReferenceKey> {
+    let references = appraisal.reference_values();
+    let matched = references.matched().iter().chain(references.paravisor());
+    matched.map(|set| ReferenceKey { id: set.id.to_string(), version: set.version }).collect()
+}
+
 /// Consumes the nonce and stores decision and leases: all of it, or the request is a replay and nothing is answered.
 async fn store(
     broker: &Broker,
     admitted: &Admitted,
     record: &DecisionRecord,
-    leases: Vec<Lease>,
+    Rights { leases, rests_on }: Rights,
 ) -> Result<(), Problem> {
     let decision = StoredDecision {
         id: record.id.clone(),
@@ -211,7 +226,8 @@ async fn store(
         record: serde_json::to_string(record).map_err(|error| Problem::internal(&error))?,
     };
     let nonce_expires_at = admitted.nonce.expires_at;
-    let settlement = Settlement { nonce: *admitted.nonce.nonce.as_bytes(), nonce_expires_at, decision, leases };
+    let settlement =
+        Settlement { nonce: *admitted.nonce.nonce.as_bytes(), nonce_expires_at, decision, leases, rests_on };
     let settled: Result<Settled, StoreError> = broker.store.settle(settlement).await;
     match settled? {
         Settled::Recorded => {
@@ -221,5 +237,7 @@ async fn store(
             Ok(())
         }
         Settled::Replayed => Err(refuse_nonce(broker, NonceError::Replayed)),
+        // The nonce is unused: the guest asks again and is judged by what holds now.
+        Settled::Overtaken => Err(RequestError::Conflict.into()),
     }
 }

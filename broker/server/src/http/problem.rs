@@ -185,6 +185,14 @@ impl From<RequestError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Conflict) { RequestError::Conflict.into() } else { Self::internal(&error) }
+        match error {
+            StoreError::Conflict => RequestError::Conflict.into(),
+            StoreError::Reference(error) => Self::new(StatusCode::CONFLICT, error.code(), error.to_string()),
+            error @ (StoreError::Database(_)
+            | StoreError::Migration(_)
+            | StoreError::File(_)
+            | StoreError::Unknown { .. }
+            | StoreError::Closed) => Self::internal(&error),
+        }
     }
 }

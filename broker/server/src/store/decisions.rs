@@ -2,7 +2,7 @@
 
 use verifier::Timestamp;
 
-use super::{StoreFuture, TenantId};
+use super::{ReferenceKey, StoreFuture, TenantId};
 
 /// A decision as stored: what is searched for beside the full record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) struct Settlement {
     pub(crate) decision: StoredDecision,
     /// The leases.
     pub(crate) leases: Vec<Lease>,
+    /// The reference sets that the decision rests on, when it affirms: they must still stand when it is stored.
+    pub(crate) rests_on: Vec<ReferenceKey>,
 }
 
 /// What became of a settlement.
@@ -61,6 +63,9 @@ pub(crate) enum Settled {
     Recorded,
     /// The nonce had been used before; nothing was stored, and nothing may be released.
     Replayed,
+    /// A reference set was retired or revoked since the evidence was judged; nothing was stored, and nothing may be
+    /// released.
+    Overtaken,
 }
 
 /// Which decisions to list, newest first.

@@ -6,10 +6,12 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use thiserror::Error;
+use verifier::reference::ReferenceError;
 
 mod decisions;
 mod floors;
 mod keys;
+mod references;
 mod rules;
 mod secrets;
 pub(crate) mod sqlite;
@@ -17,7 +19,10 @@ pub(crate) mod sqlite;
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Settled, Settlement, StoredDecision};
 pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
-pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore, StoredReferenceSet};
+pub(crate) use references::{
+    ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource, ReferenceStore, StoredReferenceSet,
+};
+pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore};
 pub(crate) use secrets::{SecretMetadata, SecretStore, SecretVersion};
 
 /// A boxed future, because a trait object cannot have `async fn`.
@@ -25,7 +30,7 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 
 /// Everything that a broker stores.
 pub(crate) trait Store:
-    DecisionStore + FloorStore + KeyStore + RuleStore + SecretStore + Send + Sync + fmt::Debug
+    DecisionStore + FloorStore + KeyStore + ReferenceStore + RuleStore + SecretStore + Send + Sync + fmt::Debug
 {
     /// Whether the store answers.
     fn ping(&self) -> StoreFuture<'_, ()>;
@@ -52,6 +57,9 @@ pub(crate) enum StoreError {
         /// Its content.
         found: String,
     },
+    /// A reference set is in a state from which the change is not possible.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     /// Somebody else wrote the same version at the same time; asking again helps.
     #[error("the same version was written at the same time")]
     Conflict,

@@ -1,4 +1,4 @@
-//! What guests are judged by: reference values and policies, in versions that are never changed once written.
+//! Policies, in versions that are never changed once written.
 
 use verifier::Timestamp;
 
@@ -50,24 +50,7 @@ pub(crate) struct PolicyVersion {
     pub(crate) source: String,
 }
 
-/// One version of a reference set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredReferenceSet {
-    /// The set's id.
-    pub(crate) id: String,
-    /// The set's own version.
-    pub(crate) version: u32,
-    /// The set as JSON.
-    pub(crate) definition: String,
-    /// Who added it.
-    pub(crate) author: String,
-    /// When.
-    pub(crate) created_at: Timestamp,
-    /// From when on it no longer matches, when an administrator said so.
-    pub(crate) retired_at: Option<Timestamp>,
-}
-
-/// Stores reference values and policies.
+/// Stores policies.
 pub(crate) trait RuleStore {
     /// Grows whenever a policy or reference value changes.
     fn rulebook_generation(&self) -> StoreFuture<'_, u64>;
@@ -77,20 +60,4 @@ pub(crate) trait RuleStore {
 
     /// Every version of the policies of one kind, newest first.
     fn policies<'a>(&'a self, tenant: &'a TenantId, kind: PolicyKind) -> StoreFuture<'a, Vec<PolicyVersion>>;
-
-    /// Stores sets, all or none. [`StoreError::Conflict`] when an id and version was used before.
-    fn insert_reference_sets<'a>(&'a self, tenant: &'a TenantId, sets: &'a [StoredReferenceSet])
-    -> StoreFuture<'a, ()>;
-
-    /// Every set, by id and version.
-    fn reference_sets<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<StoredReferenceSet>>;
-
-    /// Ends one version of the set `id`, or all of them, at `at`; says how many that changed. An end only moves earlier.
-    fn retire_reference_sets<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        id: &'a str,
-        version: Option<u32>,
-        at: Timestamp,
-    ) -> StoreFuture<'a, u64>;
 }

@@ -10,7 +10,10 @@ use serde::{
 };
 use thiserror::Error;
 
-use super::set::{Measurement, ReferenceSet, SetId, SetKind};
+use super::{
+    lifecycle::TransitionError,
+    set::{Measurement, ReferenceSet, SetId, SetKind},
+};
 
 /// Longest document in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -76,6 +79,16 @@ pub enum ReferenceError {
         /// Its version.
         version: u32,
     },
+    /// The set is in a state from which the change is not possible.
+    #[error("the set {id} version {version} cannot be changed so: {source}")]
+    Transition {
+        /// The set.
+        id: SetId,
+        /// Its version.
+        version: u32,
+        /// Why.
+        source: TransitionError,
+    },
     /// There is no such set.
     #[error("expected a known set, found {id} version {version}")]
     Unknown {
@@ -88,10 +101,11 @@ pub enum ReferenceError {
 
 impl ReferenceError {
     /// Every code of this error.
-    pub const CODES: [Code; 3] = [Self::DOCUMENT, Self::DUPLICATE, Self::UNKNOWN];
+    pub const CODES: [Code; 4] = [Self::DOCUMENT, Self::DUPLICATE, Self::UNKNOWN, Self::TRANSITION];
     const DOCUMENT: Code = Code::new("reference.document");
     const DUPLICATE: Code = Code::new("reference.duplicate");
     const UNKNOWN: Code = Code::new("reference.unknown_set");
+    const TRANSITION: Code = Code::new("reference.transition");
 }
 
 impl Coded for ReferenceError {
@@ -102,6 +116,7 @@ impl Coded for ReferenceError {
             }
             Self::Duplicate { .. } => Self::DUPLICATE,
             Self::Unknown { .. } => Self::UNKNOWN,
+            Self::Transition { .. } => Self::TRANSITION,
         }
     }
 }
@@ -122,6 +137,31 @@ pub(super) fn parse(document: &[u8]) -> Result<Vec<ReferenceSet>, ReferenceError
         line: error.line(),
         column: error.column(),
         message: error.to_string(),
+    })?;
+    if read.format != FORMAT {
+        return Err(ReferenceError::Format { actual: read.format.chars().take(64).collect() });
+    }
+    Ok(read.sets)
+}
+
+/// Reads the same document written as TOML: the two forms have the same members and the same rules.
+pub(super) fn parse_toml(document: &[u8]) -> Result<Vec<ReferenceSet>, ReferenceError> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(ReferenceError::Size { limit: MAX_DOCUMENT, actual: document.len() });
+    }
+    let text = str::from_utf8(document).map_err(|error| ReferenceError::Form {
+        line: 1,
+        column: 1,
+        message: format!("expected UTF-8: {error}"),
+    })?;
+    let read: Document = toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+        ReferenceError::Form {
+            line: before.matches('\n').count().saturating_add(1),
+            column: column.saturating_add(1),
+            message: error.message().to_owned(),
+        }
     })?;
     if read.format != FORMAT {
         return Err(ReferenceError::Format { actual: read.format.chars().take(64).collect() });

@@ -2,14 +2,21 @@
 
 #[cfg(test)]
 mod checks;
+mod diff;
 mod document;
 mod hex_text;
+mod lifecycle;
 mod outcome;
 mod pins;
+#[cfg(test)]
+mod properties;
 mod set;
+mod words;
 
+pub use diff::SetDifference;
 pub use document::ReferenceError;
 pub use hex_text::{EventValue, HexDigest, NotADigest};
+pub use lifecycle::{Change, SetState, TransitionError};
 pub(crate) use outcome::PARAVISOR_MEASUREMENT;
 pub use outcome::{Difference, MatchedSet, NearMiss, ReferenceOutcome, ReferenceRefusal};
 pub use set::{EndOfLife, Measurement, NamedEvents, ReferenceSet, RegisterName, SetId, SetKind, WorkloadName};
@@ -60,6 +67,18 @@ impl ReferenceValues {
         Ok(values)
     }
 
+    /// Reads the same document written as TOML, with times as strings.
+    ///
+    /// # Errors
+    /// As for [`ReferenceValues::parse`].
+    pub fn parse_toml(document: &[u8]) -> Result<Self, ReferenceError> {
+        let mut values = Self::new();
+        for set in document::parse_toml(document)? {
+            values.insert(set)?;
+        }
+        Ok(values)
+    }
+
     /// Every set, in the order in which they were added.
     #[must_use]
     pub fn sets(&self) -> &[ReferenceSet] {
@@ -82,24 +101,13 @@ impl ReferenceValues {
         Ok(())
     }
 
-    /// Ends a set at `at`. An earlier end stays.
+    /// Makes a change in the life of a set.
     ///
     /// # Errors
-    /// When there is no such set.
-    pub fn retire(&mut self, id: &SetId, version: u32, at: Timestamp) -> Result<(), ReferenceError> {
-        let set = self.find(id, version)?;
-        set.retire_at = Some(set.retire_at.map_or(at, |earlier| earlier.min(at)));
-        Ok(())
-    }
-
-    /// Ends a set for good, whatever the time.
-    ///
-    /// # Errors
-    /// When there is no such set.
-    pub fn revoke(&mut self, id: &SetId, version: u32, at: Timestamp) -> Result<(), ReferenceError> {
-        let set = self.find(id, version)?;
-        set.revoked_at = Some(set.revoked_at.map_or(at, |earlier| earlier.min(at)));
-        Ok(())
+    /// When there is no such set, or the change is not possible from the state it is in.
+    pub fn apply(&mut self, id: &SetId, version: u32, change: Change) -> Result<(), ReferenceError> {
+        let refused = |source| ReferenceError::Transition { id: id.clone(), version, source };
+        self.find(id, version)?.apply(change).map_err(refused)
     }
 
     fn find(&mut self, id: &SetId, version: u32) -> Result<&mut ReferenceSet, ReferenceError> {

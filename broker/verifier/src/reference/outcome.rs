@@ -10,6 +10,7 @@ use super::{
     Measurement,
     pins::Pin,
     set::{EndOfLife, ReferenceSet, SetId, SetKind, WorkloadName},
+    words::in_words,
 };
 use crate::{Claims, Timestamp, Unchecked};
 
@@ -113,6 +114,14 @@ pub enum ReferenceRefusal {
         /// Since when.
         at: Timestamp,
     },
+    /// The measurements are in a set that was proposed and never activated.
+    #[error("expected a reference set that holds, found {id} v{version} proposed only")]
+    Proposed {
+        /// The set.
+        id: SetId,
+        /// Its version.
+        version: u32,
+    },
     /// The measurements are in a set whose validity has not begun.
     #[error("expected a reference set that holds, found {id} v{version} valid from {at}")]
     NotYetValid {
@@ -127,14 +136,15 @@ pub enum ReferenceRefusal {
 
 impl ReferenceRefusal {
     /// Every code of this error.
-    pub const CODES: [Code; 6] =
-        [Self::NONE, Self::NO_MATCH, Self::REVOKED, Self::RETIRED, Self::EXPIRED, Self::NOT_YET_VALID];
+    pub const CODES: [Code; 7] =
+        [Self::NONE, Self::NO_MATCH, Self::REVOKED, Self::RETIRED, Self::EXPIRED, Self::NOT_YET_VALID, Self::PROPOSED];
     const NONE: Code = Code::new("reference.none_configured");
     const NO_MATCH: Code = Code::new("reference.no_match");
     const REVOKED: Code = Code::new("reference.revoked");
     const RETIRED: Code = Code::new("reference.retired");
     const EXPIRED: Code = Code::new("reference.expired");
     const NOT_YET_VALID: Code = Code::new("reference.not_yet_valid");
+    const PROPOSED: Code = Code::new("reference.proposed");
 }
 
 impl Coded for ReferenceRefusal {
@@ -146,6 +156,7 @@ impl Coded for ReferenceRefusal {
             Self::Retired { .. } => Self::RETIRED,
             Self::Expired { .. } => Self::EXPIRED,
             Self::NotYetValid { .. } => Self::NOT_YET_VALID,
+            Self::Proposed { .. } => Self::PROPOSED,
         }
     }
 }
@@ -155,13 +166,13 @@ fn nearest(near_misses: &[NearMiss]) -> String {
 }
 
 impl fmt::Display for NearMiss {
-    /// `differs from web-prod v4 (8 vCPUs) in launch only`.
+    /// `differs from web-prod v4 (8 vCPUs) in kernel only`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "differs from {} v{}", self.id, self.version)?;
         if let Some(name) = &self.alternative {
             write!(f, " ({name})")?;
         }
-        let names: Vec<&str> = self.differences.iter().map(|difference| difference.what.as_str()).collect();
+        let names: Vec<String> = self.differences.iter().map(|difference| in_words(&difference.what)).collect();
         write!(f, " in {}", names.join(", "))?;
         if self.agreeing > 0 { f.write_str(" only") } else { Ok(()) }
     }
@@ -245,10 +256,11 @@ pub(super) fn judge(sets: &[ReferenceSet], claims: &Claims, now: Timestamp) -> R
 
 const fn gravity(end: EndOfLife) -> u8 {
     match end {
-        EndOfLife::NotYetValid => 0,
-        EndOfLife::Expired => 1,
-        EndOfLife::Retired => 2,
-        EndOfLife::Revoked => 3,
+        EndOfLife::Proposed => 0,
+        EndOfLife::NotYetValid => 1,
+        EndOfLife::Expired => 2,
+        EndOfLife::Retired => 3,
+        EndOfLife::Revoked => 4,
     }
 }
 
@@ -260,6 +272,7 @@ impl ReferenceRefusal {
             EndOfLife::Retired => Self::Retired { id, version, at: set.retire_at.unwrap_or(set.not_after) },
             EndOfLife::Expired => Self::Expired { id, version, at: set.not_after },
             EndOfLife::NotYetValid => Self::NotYetValid { id, version, at: set.not_before },
+            EndOfLife::Proposed => Self::Proposed { id, version },
         }
     }
 }

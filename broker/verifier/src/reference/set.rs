@@ -83,6 +83,9 @@ pub struct ReferenceSet {
     /// What the measurements identify.
     #[serde(default)]
     pub kind: SetKind,
+    /// Whether it matches nothing until it is activated.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proposed: bool,
     /// Start of validity.
     pub not_before: Timestamp,
     /// End of validity: the first moment at which it does not hold.
@@ -110,6 +113,13 @@ pub enum EndOfLife {
     Expired,
     /// Its validity has not begun.
     NotYetValid,
+    /// It was proposed and never activated.
+    Proposed,
+}
+
+/// What `serde` asks before it leaves a flag out.
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl ReferenceSet {
@@ -129,6 +139,9 @@ impl ReferenceSet {
         }
         if now < self.not_before {
             return Err(EndOfLife::NotYetValid);
+        }
+        if self.proposed {
+            return Err(EndOfLife::Proposed);
         }
         Ok(())
     }

@@ -92,7 +92,13 @@ mod tests {
             authenticated,
             record: format!("{{\"id\":\"{id}\"}}"),
         };
-        Settlement { nonce: [nonce; 32], nonce_expires_at: NOW.plus_seconds(300), decision, leases: Vec::new() }
+        Settlement {
+            nonce: [nonce; 32],
+            nonce_expires_at: NOW.plus_seconds(300),
+            decision,
+            leases: Vec::new(),
+            rests_on: Vec::new(),
+        }
     }
 
     async fn store(directory: &tempfile::TempDir) -> SqliteStore {

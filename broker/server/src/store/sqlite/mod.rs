@@ -12,6 +12,7 @@ use super::{Store, StoreError, StoreFuture};
 mod decisions;
 mod floors;
 mod keys;
+mod references;
 mod rules;
 mod secrets;
 mod writer;

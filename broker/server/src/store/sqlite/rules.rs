@@ -1,10 +1,10 @@
-//! Reference values and policies in SQLite.
+//! Policies in SQLite.
 
 use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
-    super::{PolicyKind, PolicyVersion, RuleStore, StoreError, StoreFuture, StoredReferenceSet, TenantId},
+    super::{PolicyKind, PolicyVersion, RuleStore, StoreError, StoreFuture, TenantId},
     SqliteStore, to_u32,
 };
 
@@ -53,79 +53,11 @@ impl RuleStore for SqliteStore {
             rows.iter().map(policy_of).collect()
         })
     }
-
-    fn insert_reference_sets<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        sets: &'a [StoredReferenceSet],
-    ) -> StoreFuture<'a, ()> {
-        Box::pin(async move {
-            let mut transaction = self.begin_change().await?;
-            for set in sets {
-                let inserted = sqlx::query(
-                    "INSERT INTO reference_sets (tenant, id, version, definition, author, created_at, retired_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                )
-                .bind(tenant.as_str())
-                .bind(&set.id)
-                .bind(set.version)
-                .bind(&set.definition)
-                .bind(&set.author)
-                .bind(set.created_at.as_unix())
-                .bind(set.retired_at.map(Timestamp::as_unix))
-                .execute(&mut *transaction)
-                .await?;
-                if inserted.rows_affected() == 0 {
-                    return Err(StoreError::Conflict);
-                }
-            }
-            transaction.commit().await?;
-            Ok(())
-        })
-    }
-
-    fn reference_sets<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<StoredReferenceSet>> {
-        Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT id, version, definition, author, created_at, retired_at FROM reference_sets
-                 WHERE tenant = ? ORDER BY id, version",
-            )
-            .bind(tenant.as_str())
-            .fetch_all(&self.pool)
-            .await?;
-            rows.iter().map(set_of).collect()
-        })
-    }
-
-    fn retire_reference_sets<'a>(
-        &'a self,
-        tenant: &'a TenantId,
-        id: &'a str,
-        version: Option<u32>,
-        at: Timestamp,
-    ) -> StoreFuture<'a, u64> {
-        Box::pin(async move {
-            let mut transaction = self.begin_change().await?;
-            let retired = sqlx::query(
-                "UPDATE reference_sets SET retired_at = ?1
-                 WHERE tenant = ?2 AND id = ?3 AND (?4 IS NULL OR version = ?4)
-                   AND (retired_at IS NULL OR retired_at > ?1)",
-            )
-            .bind(at.as_unix())
-            .bind(tenant.as_str())
-            .bind(id)
-            .bind(version)
-            .execute(&mut *transaction)
-            .await?;
-            transaction.commit().await?;
-            Ok(retired.rows_affected())
-        })
-    }
 }
 
 impl SqliteStore {
     /// A transaction that holds the write lock from the start and tells every replica to reload its rules.
-    async fn begin_change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    pub(super) async fn begin_change(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE rulebook_generation SET generation = generation + 1").execute(&mut *transaction).await?;
         Ok(transaction)
@@ -140,16 +72,5 @@ fn policy_of(row: &SqliteRow) -> Result<PolicyVersion, StoreError> {
         author: row.try_get("author")?,
         created_at: Timestamp::from_unix(row.try_get("created_at")?),
         source: row.try_get("source")?,
-    })
-}
-
-fn set_of(row: &SqliteRow) -> Result<StoredReferenceSet, StoreError> {
-    Ok(StoredReferenceSet {
-        id: row.try_get("id")?,
-        version: to_u32("reference set version", row.try_get("version")?)?,
-        definition: row.try_get("definition")?,
-        author: row.try_get("author")?,
-        created_at: Timestamp::from_unix(row.try_get("created_at")?),
-        retired_at: row.try_get::<Option<i64>, _>("retired_at")?.map(Timestamp::from_unix),
     })
 }

@@ -11,7 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::super::{Lease, Settled, Settlement, StoreError};
+use super::super::{Lease, ReferenceKey, Settled, Settlement, StoreError};
 
 /// Settlements that share one commit at most.
 const BATCH: usize = 64;
@@ -80,6 +80,11 @@ async fn commit(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<Vec<S
 }
 
 async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<Settled, StoreError> {
+    for set in &settlement.rests_on {
+        if !stands(connection, settlement, set).await? {
+            return Ok(Settled::Overtaken);
+        }
+    }
     let consumed =
         sqlx::query("INSERT INTO consumed_nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING")
             .bind(settlement.nonce.as_slice())
@@ -102,10 +107,52 @@ async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Re
     .bind(&decision.record)
     .execute(&mut *connection)
     .await?;
+    // Only leases can end early: what rests on a set without one needs no line.
+    for set in settlement.rests_on.iter().filter(|_| !settlement.leases.is_empty()) {
+        write_rest(connection, settlement, set).await?;
+    }
     for lease in &settlement.leases {
         write_lease(connection, settlement, lease).await?;
     }
     Ok(Settled::Recorded)
+}
+
+/// Whether a set that the evidence matched is still neither revoked nor retired: this transaction and the one that ends a
+/// set come one after the other, so that no lease slips in between.
+async fn stands(
+    connection: &mut SqliteConnection,
+    settlement: &Settlement,
+    set: &ReferenceKey,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT 1 FROM reference_sets WHERE tenant = ? AND id = ? AND version = ?
+         AND revoked_at IS NULL AND (retired_at IS NULL OR retired_at > ?)",
+    )
+    .bind(settlement.decision.tenant.as_str())
+    .bind(&set.id)
+    .bind(set.version)
+    .bind(settlement.decision.decided_at.as_unix())
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+async fn write_rest(
+    connection: &mut SqliteConnection,
+    settlement: &Settlement,
+    set: &ReferenceKey,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO decision_reference_sets (decision_id, tenant, set_id, version) VALUES (?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&settlement.decision.id)
+    .bind(settlement.decision.tenant.as_str())
+    .bind(&set.id)
+    .bind(set.version)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn write_lease(
