@@ -18,6 +18,7 @@ mod endorsements;
 pub mod explain;
 #[cfg(test)]
 mod fixtures;
+pub mod measure;
 pub mod policy;
 mod recommendation;
 pub mod reference;

@@ -7,6 +7,7 @@
 //! Nothing here is secure. Evidence from it is accepted only where its trust anchors were configured by hand.
 pub mod amd;
 pub mod der;
+pub mod image;
 pub mod intel;
 pub mod keys;
 pub mod pem;
