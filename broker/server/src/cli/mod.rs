@@ -9,6 +9,7 @@ mod explain;
 mod files;
 mod init;
 mod inspect;
+mod measure;
 mod output;
 mod policy;
 mod reference_values;
@@ -35,6 +36,8 @@ enum Command {
     Verify(verify::Args),
     /// Parse a file and print what it says; nothing is checked
     Inspect(inspect::Args),
+    /// Predict the measurements of an image, as reference values
+    Measure(measure::Args),
     /// Store and list the secrets that affirmed guests may get
     Secrets(secrets::Args),
     /// Add, list and retire the measurements that guests are compared with
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Measure(args) => measure::run(&args),
         Command::Secrets(args) => secrets::run(&args),
         Command::ReferenceValues(args) => reference_values::run(&args),
         Command::Policy(args) => policy::run(&args),

@@ -53,8 +53,11 @@ const TDX_METADATA: [u8; 16] =
 pub struct Firmware<'a> {
     bytes: &'a [u8],
     gpa: u64,
-    entries: Vec<([u8; 16], &'a [u8])>,
+    entries: Vec<Entry<'a>>,
 }
+
+/// GUID and data of an entry of the table.
+type Entry<'a> = ([u8; 16], &'a [u8]);
 
 /// What a section of SEV metadata is for (OvmfPkg/ResetVector/X64/OvmfSevMetadata.asm).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -358,8 +361,8 @@ fn entry_header(bytes: &[u8], end: usize) -> Option<([u8; 16], u16, usize)> {
 }
 
 /// Entries of the table between `start` and `end`, the last first.
-fn entries(bytes: &[u8], start: usize, end: usize) -> Result<Vec<([u8; 16], &[u8])>, FirmwareError> {
-    let mut entries: Vec<([u8; 16], &[u8])> = Vec::new();
+fn entries(bytes: &[u8], start: usize, end: usize) -> Result<Vec<Entry<'_>>, FirmwareError> {
+    let mut entries: Vec<Entry<'_>> = Vec::new();
     let mut end = end;
     while end > start {
         let (guid, length, header) = entry_header(bytes, end).ok_or(FirmwareError::NoTable)?;

@@ -1,0 +1,192 @@
+//! `countersign measure`: what it prints, and that evidence of the same image passes with what it printed.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use evidence_formats::snp::ProductLine;
+use serde_json::{Value, json};
+use softtee::{
+    amd::{AmdPki, SecureProcessor},
+    image::FirmwareImage,
+};
+use tempfile::TempDir;
+use time::macros::datetime;
+
+/// The set that every test writes.
+const SET: [&str; 8] = [
+    "--set",
+    "web-prod",
+    "--set-version",
+    "4",
+    "--not-before",
+    "2026-11-01T00:00:00Z",
+    "--provenance",
+    "web-image build 1874",
+];
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write("OVMF.fd", &FirmwareImage::ovmf().build());
+        folder.write("vmlinuz", b"a kernel");
+        folder.write("initrd", b"an initrd");
+        folder
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> String {
+        fs::write(self.0.path().join(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// Arguments with the names of files of this folder in place of `@name`.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let arguments: Vec<String> = arguments
+            .iter()
+            .chain(&SET)
+            .map(|argument| argument.strip_prefix('@').map_or_else(|| (*argument).to_owned(), |name| self.path(name)))
+            .collect();
+        let arguments: Vec<&str> =
+            [&["measure"], &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat();
+        countersign(&arguments)
+    }
+}
+
+fn countersign(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_countersign")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What was printed on stdout and stderr, and the exit status.
+fn shown(output: &Output) -> String {
+    format!("{}--- stderr\n{}--- status {}", text(&output.stdout), text(&output.stderr), output.status.code().unwrap())
+}
+
+const SNP: [&str; 16] = [
+    "snp",
+    "--firmware",
+    "@OVMF.fd",
+    "--vcpus",
+    "1,2,4-5",
+    "--vcpu-type",
+    "EPYC-v4",
+    "--kernel",
+    "@vmlinuz",
+    "--initrd",
+    "@initrd",
+    "--cmdline",
+    "console=ttyS0",
+    "--guest-features",
+    "0x21",
+    "--format",
+];
+
+#[test]
+fn help_is_a_manual_page_with_examples() {
+    insta::assert_snapshot!("measure_help", shown(&countersign(&["measure", "--help"])));
+    insta::assert_snapshot!("measure_snp_help", shown(&countersign(&["measure", "snp", "--help"])));
+}
+
+#[test]
+fn snp_launch_digests_are_printed_as_a_set_for_people_and_programs() {
+    let folder = Folder::new();
+    insta::assert_snapshot!("measure_snp_text", shown(&folder.run(&[&SNP[..], &["text"]].concat())));
+    insta::assert_snapshot!("measure_snp_json", shown(&folder.run(&[&SNP[..], &["json"]].concat())));
+}
+
+#[test]
+fn what_is_not_covered_is_said() {
+    let folder = Folder::new();
+    let output = folder.run(&["snp", "--firmware", "@OVMF.fd", "--vmm", "ec2"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("covers the firmware alone"), "{}", shown(&output));
+}
+
+#[test]
+fn wrong_usage_and_unpredictable_images_have_their_status() {
+    let folder = Folder::new();
+    let plain = FirmwareImage { sev: FirmwareImage::ovmf().sev[..4].to_vec(), ..FirmwareImage::ovmf() };
+    folder.write("plain.fd", &plain.build());
+    for (arguments, status, message) in [
+        (&["snp", "--firmware", "@absent"][..], 2, "opening"),
+        (&["snp", "--firmware", "@OVMF.fd", "--vcpus", "0", "--vcpu-type", "EPYC"], 2, "numbers from 1 to 4096"),
+        (&["snp", "--firmware", "@OVMF.fd", "--guest-features", "0x20", "--vcpu-type", "EPYC"], 2, "SNPActive"),
+        (
+            &["snp", "--firmware", "@OVMF.fd", "--vcpu-type", "EPYC", "--not-after", "2026-10-01T00:00:00Z"],
+            2,
+            "reference.document",
+        ),
+        (&["snp", "--firmware", "@OVMF.fd"], 1, "measure.snp.vcpu_type"),
+        (&["snp", "--firmware", "@vmlinuz", "--vmm", "gce"], 1, "measure.firmware.size"),
+        (
+            &["snp", "--firmware", "@plain.fd", "--vmm", "gce", "--kernel", "@vmlinuz"],
+            1,
+            "measure.snp.kernel_unmeasured",
+        ),
+    ] {
+        let output = folder.run(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", shown(&output));
+        assert!(text(&output.stderr).contains(message), "{arguments:?}: {}", shown(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+/// Evidence of a simulated guest with this launch digest, judged with these reference values.
+fn verify(folder: &Folder, launch: &str, reference_values: &str) -> Value {
+    const NOW: time::OffsetDateTime = datetime!(2026-11-22 00:00 UTC);
+    let product = ProductLine::Milan;
+    let processor = SecureProcessor::new(product);
+    let pki = AmdPki::new(product);
+    let mut guest = processor.guest();
+    guest.measurement = launch.parse().unwrap();
+    let anchors: Vec<String> = pki
+        .anchors()
+        .iter()
+        .enumerate()
+        .map(|(index, anchor)| folder.write(&format!("anchor{index}.der"), anchor))
+        .collect();
+    let endorsements = folder.0.path().join("endorsements");
+    fs::create_dir_all(&endorsements).unwrap();
+    fs::write(endorsements.join("vek.der"), processor.vek().der()).unwrap();
+    fs::write(endorsements.join("crl.der"), pki.sign_crl(&pki.crl(NOW))).unwrap();
+    let evidence = folder.write("report.bin", &processor.report(&guest));
+    let endorsements = endorsements.display().to_string();
+    let mut arguments = vec!["verify", "--type", "snp", "--evidence", &evidence, "--endorsements", &endorsements];
+    arguments.extend(["--at", "2026-11-22T00:00:00Z", "--format", "json", "--reference-values", reference_values]);
+    arguments.extend(anchors.iter().flat_map(|anchor| ["--trust-anchor", anchor.as_str()]));
+    serde_json::from_slice(&countersign(&arguments).stdout).unwrap()
+}
+
+#[test]
+fn evidence_of_the_measured_image_passes_and_of_another_does_not() {
+    let folder = Folder::new();
+    let measured = folder.run(&[&SNP[..], &["json"]].concat());
+    let document: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    let values = folder.write("values.json", &measured.stdout);
+    let alternatives = document["sets"][0]["measurements"].as_array().unwrap();
+    assert_eq!(alternatives.len(), 4);
+    for alternative in alternatives {
+        let verdict = verify(&folder, alternative["launch"].as_str().unwrap(), &values);
+        assert_eq!(verdict["verdict"], "accepted", "{verdict:#}");
+    }
+    // The same image with three processors, which the set does not list.
+    let three: Vec<&str> = SNP.iter().map(|argument| if *argument == "1,2,4-5" { "3" } else { argument }).collect();
+    let other: Value = serde_json::from_slice(&folder.run(&[&three[..], &["json"]].concat()).stdout).unwrap();
+    let verdict = verify(&folder, other["sets"][0]["measurements"][0]["launch"].as_str().unwrap(), &values);
+    assert_eq!(
+        (&verdict["verdict"], &verdict["code"]),
+        (&json!("rejected"), &json!("reference.no_match")),
+        "{verdict:#}"
+    );
+}
