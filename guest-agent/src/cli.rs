@@ -52,6 +52,12 @@ pub(crate) enum Command {
     Attest(AttestArgs),
     /// Attests and writes a secret that the broker releases to this guest.
     Get(GetArgs),
+    /// Writes the manual, a page for each command.
+    Man {
+        /// Directory that gets the pages, for example /usr/local/share/man/man1.
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// `evidence`

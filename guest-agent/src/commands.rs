@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use clap::CommandFactory;
 use evidence_formats::{binding::BindingDigest, bytes::ReportData};
 use keys::jwk::TeePublicKey;
 use tee::{Collected, Paths, detect};
@@ -29,6 +30,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Evidence(args) => evidence(&args, &paths),
         Command::Attest(args) => attest(&args, &settings, &paths),
         Command::Get(args) => get(&args, &settings, &paths),
+        Command::Man { directory } => Ok(Output::manual(Cli::command(), &directory)?),
     }
 }
 

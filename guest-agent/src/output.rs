@@ -55,6 +55,12 @@ pub enum OutputError {
 }
 
 impl Output {
+    /// Writes a page of the manual for `command` and each command below it to a directory.
+    pub(crate) fn manual(command: clap::Command, directory: &Path) -> Result<(), OutputError> {
+        clap_mangen::generate_to(command, directory)
+            .map_err(|source| OutputError::Write { path: directory.to_owned(), source })
+    }
+
     /// For what is not secret: `-` is standard output, a file is replaced.
     pub(crate) fn public(out: &Path) -> Self {
         if out == Path::new("-") { Self::Stdout } else { Self::File { path: out.to_owned(), replace: true } }

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod client;
 mod explain;
 mod files;
 mod init;
 mod inspect;
+mod man;
 mod measure;
 mod output;
 mod policy;
@@ -48,6 +49,8 @@ enum Command {
     Explain(explain::Args),
     /// Check tokens that the broker issued
     Token(token::Args),
+    /// Write the manual, a page for each command
+    Man(man::Args),
 }
 
 /// Parses the process's arguments and runs the command they name.
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
 }
 
