@@ -136,6 +136,7 @@ impl SetArgs {
             not_after: self.not_after.unwrap_or_else(|| not_before.plus_seconds(DEFAULT_VALIDITY)),
             retire_at: None,
             revoked_at: None,
+            proposed: false,
             provenance: self.provenance.iter().cloned().chain([computed]).collect::<Vec<_>>().join("; "),
             measurements: measurements.collect(),
         })
