@@ -45,7 +45,7 @@ impl AzureSnpEvidence {
             return Err(AzureError::Hardware { expected: HclHardware::Snp });
         }
         let report = SnpReport::parse(hcl.hardware_report())?;
-        Ok(Self { hcl, snp: SnpEvidence { report, certificates }, tpm })
+        Ok(Self { hcl, snp: SnpEvidence { report, certificates, init_data: None }, tpm })
     }
 
     /// Parses the JSON document of `--type azure-snp`.
@@ -73,7 +73,7 @@ impl AzureTdxEvidence {
         }
         let report = TdReport::parse(hcl.hardware_report())?;
         let quote = TdxQuote::parse(quote)?;
-        Ok(Self { hcl, report, tdx: TdxEvidence { quote, event_log: None }, tpm })
+        Ok(Self { hcl, report, tdx: TdxEvidence::of_quote(quote), tpm })
     }
 
     /// Parses the JSON document of `--type azure-tdx`.

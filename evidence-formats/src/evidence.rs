@@ -6,8 +6,9 @@ use crate::{
     azure::{AzureError, AzureSnpEvidence, AzureTdxEvidence},
     bundle::{Bundle, BundleItem, ItemName, MediaType},
     code::{Code, Coded},
-    eventlog::{EventLog, EventLogError},
+    eventlog::{EventLog, EventLogError, RuntimeLog, RuntimeLogError},
     hcl::{HclHardware, HclReport},
+    init_data::{InitData, InitDataError},
     snp::{CertTable, CertTableError, SnpReport, SnpReportError},
     tdx::{QuoteError, TdxQuote},
     tpm::{TpmError, TpmEvidence},
@@ -35,6 +36,8 @@ pub struct SnpEvidence {
     pub report: SnpReport,
     /// The host's certificate table: hints, since nothing signs it.
     pub certificates: Option<CertTable>,
+    /// What HOST_DATA is to commit to.
+    pub init_data: Option<Box<InitData>>,
 }
 
 /// A TDX quote and what explains its runtime registers.
@@ -44,6 +47,10 @@ pub struct TdxEvidence {
     pub quote: TdxQuote,
     /// The CCEL. Without it the registers have values and nothing is known of what led to them.
     pub event_log: Option<EventLog>,
+    /// What was measured after the boot: continues the CCEL, and says nothing without it.
+    pub runtime_log: Option<RuntimeLog>,
+    /// What MRCONFIGID is to commit to.
+    pub init_data: Option<InitData>,
 }
 
 /// Why a bundle is not evidence of a known platform.
@@ -74,6 +81,12 @@ pub enum EvidenceError {
     /// The event log is malformed.
     #[error(transparent)]
     EventLog(#[from] EventLogError),
+    /// The runtime event log is malformed.
+    #[error(transparent)]
+    RuntimeLog(#[from] RuntimeLogError),
+    /// The init-data are malformed.
+    #[error(transparent)]
+    InitData(#[from] InitDataError),
     /// The TPM evidence is malformed.
     #[error(transparent)]
     Tpm(#[from] TpmError),
@@ -91,6 +104,8 @@ impl Coded for EvidenceError {
             Self::CertTable(error) => error.code(),
             Self::TdxQuote(error) => error.code(),
             Self::EventLog(error) => error.code(),
+            Self::RuntimeLog(error) => error.code(),
+            Self::InitData(error) => error.code(),
             Self::Tpm(error) => error.code(),
             Self::Azure(error) => error.code(),
         }
@@ -116,6 +131,7 @@ impl Evidence {
             | MediaType::HclReport
             | MediaType::Tcg2Log
             | MediaType::CcelLog
+            | MediaType::RuntimeLog
             | MediaType::ImaLog
             | MediaType::Toml => Err(EvidenceError::Unexpected { item: ItemName::Cpu }),
         }
@@ -160,9 +176,10 @@ fn tpm_items(bundle: &Bundle) -> Result<TpmEvidence, EvidenceError> {
 
 impl SnpEvidence {
     fn from_items(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
-        only(bundle, &[ItemName::Cpu, ItemName::Certs])?;
+        only(bundle, &[ItemName::Cpu, ItemName::Certs, ItemName::Initdata])?;
         let certificates = bundle.item(ItemName::Certs).map(|item| CertTable::parse(&item.bytes)).transpose()?;
-        Ok(Self { report: SnpReport::parse(&cpu.bytes)?, certificates })
+        let init_data = bundle.item(ItemName::Initdata).map(|item| InitData::parse(&item.bytes)).transpose()?;
+        Ok(Self { report: SnpReport::parse(&cpu.bytes)?, certificates, init_data: init_data.map(Box::new) })
     }
 }
 
@@ -172,12 +189,33 @@ impl TdxEvidence {
     /// # Errors
     /// [`EvidenceError`] when either is malformed.
     pub fn parse(quote: &[u8], event_log: Option<&[u8]>) -> Result<Self, EvidenceError> {
-        Ok(Self { quote: TdxQuote::parse(quote)?, event_log: event_log.map(EventLog::parse).transpose()? })
+        let event_log = event_log.map(EventLog::parse).transpose()?;
+        Ok(Self { event_log, ..Self::of_quote(TdxQuote::parse(quote)?) })
+    }
+
+    /// A quote with nothing beside it.
+    #[must_use]
+    pub const fn of_quote(quote: TdxQuote) -> Self {
+        Self { quote, event_log: None, runtime_log: None, init_data: None }
     }
 
     fn from_items(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
-        only(bundle, &[ItemName::Cpu, ItemName::EventlogCc])?;
-        Self::parse(&cpu.bytes, bundle.item(ItemName::EventlogCc).map(|item| item.bytes.as_slice()))
+        only(bundle, &[ItemName::Cpu, ItemName::EventlogCc, ItemName::EventlogRuntime, ItemName::Initdata])?;
+        let bytes = |name| bundle.item(name).map(|item| item.bytes.as_slice());
+        let evidence = Self::parse(&cpu.bytes, bytes(ItemName::EventlogCc))?;
+        evidence.with(bytes(ItemName::EventlogRuntime), bytes(ItemName::Initdata))
+    }
+
+    /// Parses what else stands beside the quote: the runtime event log and the init-data.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] when either is malformed, or there is a runtime log without the log that it continues.
+    pub fn with(self, runtime_log: Option<&[u8]>, init_data: Option<&[u8]>) -> Result<Self, EvidenceError> {
+        if runtime_log.is_some() && self.event_log.is_none() {
+            return Err(EvidenceError::Missing { item: ItemName::EventlogCc });
+        }
+        let runtime_log = runtime_log.map(RuntimeLog::parse).transpose()?;
+        Ok(Self { runtime_log, init_data: init_data.map(InitData::parse).transpose()?, ..self })
     }
 }
 

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod eventlog;
 pub mod evidence;
 pub mod hcl;
+pub mod init_data;
 mod json;
 pub mod snp;
 pub mod tdx;

@@ -38,6 +38,18 @@ pub(crate) struct TeeArgs {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) cc_event_log: Option<PathBuf>,
 
+    /// TDX: the directory of the measurement registers (default /sys/devices/virtual/misc/tdx_guest/measurements).
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) measurement_registers: Option<PathBuf>,
+
+    /// TDX: the log of what `extend` measured (default /run/countersign/runtime-eventlog).
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) runtime_event_log: Option<PathBuf>,
+
+    /// The init-data (TOML) that the host handed over at launch; it goes with the evidence.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) init_data: Option<PathBuf>,
+
     /// The privilege level (SNP: VMPL) to report; default: the most privileged that this guest may ask for.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
     pub(crate) privilege_level: Option<u8>,
@@ -52,12 +64,35 @@ pub(crate) enum Command {
     Attest(AttestArgs),
     /// Attests and writes a secret that the broker releases to this guest.
     Get(GetArgs),
+    /// Measures an event into a run-time register (TDX) and keeps it in the log that goes with the evidence. It cannot be
+    /// taken back until the next boot.
+    Extend(ExtendArgs),
     /// Writes the manual, a page for each command.
     Man {
         /// Directory that gets the pages, for example /usr/local/share/man/man1.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+}
+
+/// `extend`
+#[derive(Debug, Args)]
+pub(crate) struct ExtendArgs {
+    /// Who speaks, for example example.org/app.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: String,
+
+    /// What was done, for example start.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operation: String,
+
+    /// The register: 2 for the system, 3 for applications.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
+    pub(crate) register: u8,
+
+    /// To what: one line of text, for example the digest of an image.
+    #[arg(value_name = "CONTENT")]
+    pub(crate) content: String,
 }
 
 /// `evidence`

@@ -3,13 +3,17 @@
 use std::{fs, path::Path};
 
 use clap::CommandFactory;
-use evidence_formats::{binding::BindingDigest, bytes::ReportData};
+use evidence_formats::{
+    binding::BindingDigest,
+    bytes::ReportData,
+    eventlog::{RuntimeEvent, RuntimeRegister},
+};
 use keys::jwk::TeePublicKey;
 use tee::{Collected, Paths, detect};
 use tokio::runtime;
 
 use crate::{
-    cli::{AttestArgs, BrokerArgs, BundleFormat, Cli, Command, EvidenceArgs, GetArgs},
+    cli::{AttestArgs, BrokerArgs, BundleFormat, Cli, Command, EvidenceArgs, ExtendArgs, GetArgs},
     console,
     exchange::{Answer, Ask, Exchange},
     failure::Failure,
@@ -31,6 +35,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Attest(args) => attest(&args, &settings, &paths),
         Command::Get(args) => get(&args, &settings, &paths),
         Command::Man { directory } => Ok(Output::manual(Cli::command(), &directory)?),
+        Command::Extend(args) => extend(&args, &paths),
     }
 }
 
@@ -76,6 +81,12 @@ fn get(args: &GetArgs, settings: &SettingsFile, paths: &Paths) -> Result<(), Fai
     let answer = ask(&args.broker, settings, paths, Ask { profile: None, secret: Some(&args.secret) })?;
     let secret = answer.secret.ok_or(Failure::Answer { expected: "the secret" })?;
     Ok(output.write(secret.expose())?)
+}
+
+fn extend(args: &ExtendArgs, paths: &Paths) -> Result<(), Failure> {
+    let event = RuntimeEvent::new(&args.domain, &args.operation, &args.content)?;
+    let register = RuntimeRegister::from_number(args.register).unwrap_or(RuntimeRegister::Rtmr3);
+    Ok(tee::extend(&paths.registers, register, &event)?)
 }
 
 fn ask(broker: &BrokerArgs, settings: &SettingsFile, paths: &Paths, ask: Ask<'_>) -> Result<Answer, Failure> {

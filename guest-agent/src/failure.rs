@@ -2,7 +2,8 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use tee::AttestError;
+use evidence_formats::eventlog::runtime::RuntimeEventError;
+use tee::{AttestError, ExtendError};
 use thiserror::Error;
 
 use crate::{
@@ -34,6 +35,12 @@ pub enum Failure {
     /// This machine gave no evidence.
     #[error(transparent)]
     Evidence(#[from] AttestError),
+    /// What is to be measured is no event.
+    #[error(transparent)]
+    Event(#[from] RuntimeEventError),
+    /// The event was not measured.
+    #[error(transparent)]
+    Extend(#[from] ExtendError),
     /// The hardware did not answer.
     #[error("expected evidence within {} s", limit.as_secs())]
     EvidenceTimeout {
@@ -124,9 +131,9 @@ impl Failure {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Settings(_) | Self::Output(_) | Self::Argument { .. } | Self::Process(_) => 2,
+            Self::Settings(_) | Self::Output(_) | Self::Argument { .. } | Self::Event(_) | Self::Process(_) => 2,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
-            Self::Evidence(_) | Self::EvidenceTimeout { .. } | Self::Make { .. } => 4,
+            Self::Evidence(_) | Self::Extend(_) | Self::EvidenceTimeout { .. } | Self::Make { .. } => 4,
         }
     }
 
@@ -151,6 +158,8 @@ impl Failure {
             | Self::Output(_)
             | Self::Argument { .. }
             | Self::Process(_)
+            | Self::Event(_)
+            | Self::Extend(_)
             | Self::Evidence(_)
             | Self::EvidenceTimeout { .. }
             | Self::Make { .. } => None,

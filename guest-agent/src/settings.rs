@@ -9,7 +9,7 @@ use std::{
 
 use hyper::Uri;
 use serde::Deserialize;
-use tee::{Paths, tsm::TsmRoot};
+use tee::{Paths, RegisterPaths, tsm::TsmRoot};
 use thiserror::Error;
 
 use crate::{
@@ -37,6 +37,9 @@ pub struct SettingsFile {
     tsm_root: Option<PathBuf>,
     sev_guest_device: Option<PathBuf>,
     cc_event_log: Option<PathBuf>,
+    measurement_registers: Option<PathBuf>,
+    runtime_event_log: Option<PathBuf>,
+    init_data: Option<PathBuf>,
     privilege_level: Option<u8>,
 }
 
@@ -134,12 +137,18 @@ impl SettingsFile {
             within("privilege_level", u64::from(level), 0, 3)?;
         }
         let default = Paths::default();
+        let registers = default.registers;
         let tsm_root = flags.tsm_root.as_ref().or(self.tsm_root.as_ref());
         Ok(Paths {
             tsm_root: tsm_root.map_or(default.tsm_root, TsmRoot::new),
             sev_guest: flags.sev_guest_device.clone().or(self.sev_guest_device.clone()).unwrap_or(default.sev_guest),
             cc_event_log: flags.cc_event_log.clone().or(self.cc_event_log.clone()).unwrap_or(default.cc_event_log),
             tdx_guest: default.tdx_guest,
+            registers: RegisterPaths {
+                registers: either(&flags.measurement_registers, &self.measurement_registers, registers.registers),
+                log: either(&flags.runtime_event_log, &self.runtime_event_log, registers.log),
+            },
+            init_data: flags.init_data.clone().or(self.init_data.clone()),
             privilege_level,
         })
     }
@@ -163,6 +172,10 @@ impl SettingsFile {
             timeout: Duration::from_secs(within("timeout", timeout, 1, 86_400)?),
         })
     }
+}
+
+fn either(flag: &Option<PathBuf>, setting: &Option<PathBuf>, default: PathBuf) -> PathBuf {
+    flag.as_ref().or(setting.as_ref()).cloned().unwrap_or(default)
 }
 
 fn within(setting: &'static str, found: u64, least: u64, most: u64) -> Result<u64, SettingsError> {

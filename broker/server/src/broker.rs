@@ -10,7 +10,7 @@ use keys::{
     sign::{Jwks, SignatureAlgorithm, Signer, SigningKey},
 };
 use tokio::sync::Semaphore;
-use verifier::{Claims, CrlFloors, Platform, RawClaims, ar4si::TrustLabel, baseline::Baseline, snp::CrlClaims};
+use verifier::{Claims, CrlFloors, Platform, RawClaims, ar4si::TrustLabel, baseline::Baseline, x509::CrlNumber};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -120,19 +120,23 @@ impl Broker {
         Ok(())
     }
 
-    /// Remembers the number of the CRL that authentic evidence was checked against. A simulated authority has the names
-    /// of a real one, so its numbers are not remembered.
+    /// Remembers the numbers of the CRLs and the collateral that authentic evidence was checked against. A simulated
+    /// authority has the names of a real one, so its numbers are not remembered.
     pub(crate) async fn raise_crl_floor(&self, claims: &Claims) -> Result<(), StoreError> {
-        let Some(crl) = crl_of(&claims.raw).filter(|_| claims.platform != Platform::Simulated) else { return Ok(()) };
-        if self.crl_floors.load().of(&crl.issuer).is_some_and(|floor| floor >= crl.number) {
+        if claims.platform == Platform::Simulated {
             return Ok(());
         }
-        self.store.raise_crl_floor(&crl.issuer, crl.number).await?;
-        self.crl_floors.rcu(|floors| {
-            let mut raised = CrlFloors::clone(floors);
-            raised.raise(&crl.issuer, crl.number);
-            raised
-        });
+        for (subject, number) in numbers_of(&claims.raw) {
+            if self.crl_floors.load().of(subject).is_some_and(|floor| floor >= number) {
+                continue;
+            }
+            self.store.raise_crl_floor(subject, number).await?;
+            self.crl_floors.rcu(|floors| {
+                let mut raised = CrlFloors::clone(floors);
+                raised.raise(subject, number);
+                raised
+            });
+        }
         Ok(())
     }
 
@@ -142,12 +146,15 @@ impl Broker {
     }
 }
 
-/// The CRL that the hardware's chain was checked against.
-fn crl_of(raw: &RawClaims) -> Option<&CrlClaims> {
+/// The numbers of the CRLs and the collateral that the hardware's chain was checked against.
+fn numbers_of(raw: &RawClaims) -> Vec<(&str, CrlNumber)> {
     match raw {
-        RawClaims::Snp(snp) => snp.crl.as_ref(),
-        RawClaims::Azure(azure) => crl_of(&azure.hardware),
-        RawClaims::Tdx(_) | RawClaims::Tpm(_) => None,
+        RawClaims::Snp(snp) => snp.crl.iter().map(|crl| (crl.issuer.as_str(), crl.number)).collect(),
+        RawClaims::Azure(azure) => numbers_of(&azure.hardware),
+        RawClaims::Tdx(tdx) => {
+            tdx.collateral.floors.iter().map(|floor| (floor.subject.as_str(), floor.number)).collect()
+        }
+        RawClaims::Tpm(_) => Vec::new(),
     }
 }
 

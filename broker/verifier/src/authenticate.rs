@@ -62,18 +62,28 @@ pub enum Expected {
     },
 }
 
-/// Lowest CRL number accepted of each issuer, so that a list that was once seen cannot be replaced by an older one. The
-/// caller persists it, and raises it with the number that the claims name.
+/// Lowest number accepted of each subject: of an issuer its CRL number, of Intel's collateral what [`Floor::subject`] says.
+/// What was once seen cannot be replaced by something older. The caller persists it, and raises it with the numbers that
+/// the claims name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CrlFloors {
     floors: BTreeMap<String, CrlNumber>,
+}
+
+/// A number that was seen in authentic evidence, and below which nothing of the same subject may fall.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floor {
+    /// Whose number: an issuer's name, or a kind of document and what it is about.
+    pub subject: String,
+    /// The number.
+    pub number: CrlNumber,
 }
 
 impl CrlFloors {
     /// No floors: every number is accepted.
     pub const NONE: &'static Self = &Self { floors: BTreeMap::new() };
 
-    /// Raises the floor of `issuer` (the issuer's name as the claims show it) to `number`; never lowers it.
+    /// Raises the floor of `issuer` (the issuer's name as the claims show it, or another subject) to `number`; never lowers it.
     pub fn raise(&mut self, issuer: &str, number: CrlNumber) {
         let floor = self.floors.entry(issuer.to_owned()).or_insert(number);
         *floor = number.max(*floor);

@@ -82,6 +82,7 @@ impl Baseline {
                     outcome.violations.push(Violation { code, expected, actual });
                 }
                 outcome.relaxed.extend(findings.relaxed);
+                self.tdx.init_data.judge("baseline.tdx.init_data", claims, outcome);
             }
             RawClaims::Tpm(tpm) => self.tpm.judge(tpm, None, outcome),
             RawClaims::Azure(azure) => {

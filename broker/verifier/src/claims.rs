@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use evidence_formats::bytes::LaunchDigest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, azure::AzureClaims, snp::SnpClaims, tdx::TdxClaims, tpm::TpmClaims};
+use crate::{InitDataClaims, Timestamp, azure::AzureClaims, snp::SnpClaims, tdx::TdxClaims, tpm::TpmClaims};
 
 /// What authenticated evidence says, in one schema for every platform; the platform's own fields stand in `raw`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,6 +29,9 @@ pub struct Claims {
     /// Host-supplied launch data (SNP HOST_DATA, TDX MRCONFIGID) in lower-case hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_data: Option<String>,
+    /// Init-data that the launch committed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_data: Option<InitDataClaims>,
     /// The 64 bytes (or TPM extraData in hex) that the guest bound.
     pub report_data: String,
     /// What was not checked, each with its reason: never empty by accident.

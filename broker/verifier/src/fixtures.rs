@@ -52,6 +52,7 @@ pub(crate) fn claims() -> Claims {
         instance: Some("11".repeat(64)),
         signer: None,
         host_data: Some("00".repeat(32)),
+        init_data: None,
         report_data: "22".repeat(64),
         unchecked: Vec::new(),
         raw: RawClaims::Snp(Box::new(snp_claims())),

@@ -18,6 +18,7 @@ mod endorsements;
 pub mod explain;
 #[cfg(test)]
 mod fixtures;
+mod init_data;
 pub mod measure;
 pub mod policy;
 mod recommendation;
@@ -33,13 +34,14 @@ pub mod x509;
 pub use anchors::{AnchorError, AnchorOrigin, TrustAnchors};
 pub use appraisal::{Affirmed, Appraisal, Criteria, Policing, Reason, Refusal, Stage, Warnings, appraise};
 pub use authentic::Authentic;
-pub use authenticate::{AuthenticateError, CrlFloors, Expected, Terms, authenticate};
+pub use authenticate::{AuthenticateError, CrlFloors, Expected, Floor, Terms, authenticate};
 pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};
 pub use claims::{
     Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, Signer, TcbClaims, TcbStatus, Unchecked,
 };
 pub use endorsements::{EndorsementError, EndorsementKind, Endorsements};
 pub use explain::Explanation;
+pub use init_data::{InitDataClaims, InitDataRule};
 pub use recommendation::recommendation;
 pub use result::{AttestationResult, ResultProfile, ResultTerms};
 pub use revocation::Revocation;

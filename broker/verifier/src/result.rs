@@ -6,7 +6,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
-    Appraisal, Claims, Measurements, Platform, Signer, TcbClaims, Timestamp, Unchecked,
+    Appraisal, Claims, InitDataClaims, Measurements, Platform, Signer, TcbClaims, Timestamp, Unchecked,
     ar4si::{Tier, TrustLabel, TrustVector},
     policy::PolicyId,
     reference::{SetId, WorkloadName},
@@ -249,6 +249,8 @@ struct AttesterClaims<'a> {
     signer: Option<&'a Signer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host_data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_data: Option<&'a InitDataClaims>,
 }
 
 impl<'a> AttesterClaims<'a> {
@@ -261,6 +263,7 @@ impl<'a> AttesterClaims<'a> {
             instance: claims.instance.as_deref(),
             signer: claims.signer.as_ref(),
             host_data: claims.host_data.as_deref(),
+            init_data: claims.init_data.as_ref(),
         }
     }
 }

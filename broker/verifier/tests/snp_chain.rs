@@ -72,7 +72,7 @@ impl Setup {
     fn run_with(&self, memory: &dyn ChainMemory) -> Result<Claims, String> {
         let report = SnpReport::parse(&self.processor.report(&self.guest)).map_err(|error| error.code().to_string())?;
         let table = self.table.then(|| CertTable::parse(&self.processor.certificates().to_bytes()).unwrap());
-        let evidence = Evidence::Snp(SnpEvidence { report, certificates: table });
+        let evidence = Evidence::Snp(SnpEvidence { report, certificates: table, init_data: None });
         let mut endorsements = Endorsements::new();
         for document in &self.documents {
             // What cannot be read is remembered by the set.

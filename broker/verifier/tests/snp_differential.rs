@@ -118,7 +118,7 @@ fn issuers(anchors: &TrustAnchors, vek: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 fn ours(report: &[u8], endorsements: &Endorsements, terms: &verifier::Terms<'_>) -> Result<(), String> {
     let report = SnpReport::parse(report).map_err(|error| error.code().to_string())?;
-    let evidence = Evidence::Snp(SnpEvidence { report, certificates: None });
+    let evidence = Evidence::Snp(SnpEvidence { report, certificates: None, init_data: None });
     vectors::outcome(&evidence, endorsements, terms).map(|_| ())
 }
 

@@ -37,7 +37,7 @@ fn verify(anchors: &TrustAnchors, report: &[u8], vek: &[u8]) -> Result<Claims, S
         crl_floors: CrlFloors::NONE,
         tpm: verifier::tpm::TpmTerms::DEFAULT,
     };
-    let evidence = Evidence::Snp(SnpEvidence { report, certificates: None });
+    let evidence = Evidence::Snp(SnpEvidence { report, certificates: None, init_data: None });
     let outcome = authenticate(&evidence, &endorsements, &terms);
     outcome.map(|authentic| authentic.claims().clone()).map_err(|error| error.code().to_string())
 }

@@ -33,7 +33,7 @@ fn evidence_of(case: &Case) -> Result<Evidence, String> {
     let report = SnpReport::parse(&case.report()).map_err(|error| error.code().to_string())?;
     let table = case.file("cert_table.bin").map(|bytes| CertTable::parse(&bytes)).transpose();
     let certificates = table.map_err(|error| error.code().to_string())?;
-    Ok(Evidence::Snp(SnpEvidence { report, certificates }))
+    Ok(Evidence::Snp(SnpEvidence { report, certificates, init_data: None }))
 }
 
 fn snp(claims: &Claims) -> &SnpClaims {

@@ -59,6 +59,8 @@ closed_texts! {
         EventlogTcg2 = "eventlog.tcg2",
         /// Confidential-computing event log (CCEL) of the RTMRs.
         EventlogCc = "eventlog.cc",
+        /// What a running TD measured into RTMR2 and RTMR3 after the boot: continues `eventlog.cc`.
+        EventlogRuntime = "eventlog.runtime",
         /// Linux IMA runtime log.
         EventlogIma = "eventlog.ima",
         /// Data that the host handed over at launch, committed to by the launch (HOST_DATA, MRCONFIGID).
@@ -83,6 +85,8 @@ closed_texts! {
         Tcg2Log = "application/vnd.countersign.tcg2-eventlog",
         /// Raw CCEL event log.
         CcelLog = "application/vnd.countersign.ccel-eventlog",
+        /// Raw runtime event log, crypto-agile format with AAEL events.
+        RuntimeLog = "application/vnd.countersign.runtime-eventlog",
         /// Raw binary IMA log.
         ImaLog = "application/vnd.countersign.ima-eventlog",
         /// Initdata as TOML.
@@ -97,7 +101,7 @@ impl ItemName {
     #[must_use]
     pub const fn limit(self) -> usize {
         match self {
-            Self::EventlogTcg2 | Self::EventlogCc => 1024 * KIB,
+            Self::EventlogTcg2 | Self::EventlogCc | Self::EventlogRuntime => 1024 * KIB,
             Self::EventlogIma => 2048 * KIB,
             Self::Cpu | Self::Certs | Self::Tpm | Self::Hcl | Self::Initdata => 64 * KIB,
         }
@@ -113,6 +117,7 @@ impl ItemName {
             MediaType::HclReport => matches!(self, Self::Hcl),
             MediaType::Tcg2Log => matches!(self, Self::EventlogTcg2),
             MediaType::CcelLog => matches!(self, Self::EventlogCc),
+            MediaType::RuntimeLog => matches!(self, Self::EventlogRuntime),
             MediaType::ImaLog => matches!(self, Self::EventlogIma),
             MediaType::Toml => matches!(self, Self::Initdata),
         }

@@ -6,6 +6,7 @@
 
 pub mod ima;
 pub mod replay;
+pub mod runtime;
 pub mod tcg2;
 pub mod uefi;
 
@@ -13,4 +14,5 @@ mod event;
 
 pub use event::{Event, EventType};
 pub use replay::{PcrReplay, ReplayError, RtmrReplay};
+pub use runtime::{RuntimeEvent, RuntimeLog, RuntimeLogError, RuntimeRegister};
 pub use tcg2::{EventLog, EventLogError};

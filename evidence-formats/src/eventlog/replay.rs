@@ -50,6 +50,11 @@ pub struct RtmrReplay {
     pub rtmrs: [Sha384Digest; 4],
 }
 
+impl RtmrReplay {
+    /// All registers zero, as at the launch of a TD.
+    pub const RESET: Self = Self { rtmrs: [Sha384Digest([0; 48]); 4] };
+}
+
 /// Value of `pcr` after reset: 17 to 22 all ones, the others zero (PC Client Platform TPM Profile 1.06 section 4.6.2).
 #[must_use]
 pub fn reset_value(bank: HashAlgorithm, pcr: u8) -> Digest {
@@ -93,11 +98,19 @@ impl EventLog {
     /// # Errors
     /// When the log does not list SHA-384, a measured event lacks its SHA-384 digest, or an index is above 4.
     pub fn replay_rtmrs(&self) -> Result<RtmrReplay, ReplayError> {
+        self.continue_rtmrs(&RtmrReplay::RESET)
+    }
+
+    /// The same for a log that begins where another one ended.
+    ///
+    /// # Errors
+    /// As [`EventLog::replay_rtmrs`].
+    pub fn continue_rtmrs(&self, start: &RtmrReplay) -> Result<RtmrReplay, ReplayError> {
         let bank = HashAlgorithm::Sha384;
         if !self.algorithms().contains(&bank) {
             return Err(ReplayError::BankNotInLog { bank });
         }
-        let mut registers = [Digest::zero(bank); 4];
+        let mut registers = start.rtmrs.map(|rtmr| Digest::new(bank, &rtmr.0).unwrap_or(Digest::zero(bank)));
         for event in self.events().filter(Event::is_measured) {
             let out_of_range = ReplayError::Register { event: event.number, index: event.register };
             let digest = event.digest_bytes(bank).ok_or(ReplayError::MissingDigest { event: event.number, bank })?;

@@ -18,6 +18,9 @@ fn the_sample_names_every_setting_and_is_valid() {
         tsm_root,
         sev_guest_device,
         cc_event_log,
+        measurement_registers,
+        runtime_event_log,
+        init_data,
         privilege_level,
     } = parse(&sample).unwrap();
     assert_eq!(BrokerAddress::parse(&broker.unwrap()).unwrap().port, 8443);
@@ -28,6 +31,9 @@ fn the_sample_names_every_setting_and_is_valid() {
     assert_eq!(tsm_root.unwrap(), default.tsm_root.path());
     assert_eq!(sev_guest_device.unwrap(), default.sev_guest);
     assert_eq!(cc_event_log.unwrap(), default.cc_event_log);
+    assert_eq!(measurement_registers.unwrap(), default.registers.registers);
+    assert_eq!(runtime_event_log.unwrap(), default.registers.log);
+    assert!(init_data.is_none());
 }
 
 #[test]

@@ -6,6 +6,8 @@ use evidence_formats::{bundle::Bundle, bytes::ReportData};
 
 use crate::{
     error::{AttestError, Warning},
+    init_data,
+    rtmr::{HeldLog, RegisterPaths},
     sev_guest::SevGuest,
     snp, tdx,
     tdx_guest::TdxGuest,
@@ -24,6 +26,10 @@ pub struct Paths {
     pub tdx_guest: PathBuf,
     /// TDX: the firmware's event log (ACPI table CCEL).
     pub cc_event_log: PathBuf,
+    /// TDX: the registers that this guest extends, and their log.
+    pub registers: RegisterPaths,
+    /// The init-data that the host handed over at launch, where there are any.
+    pub init_data: Option<PathBuf>,
     /// The privilege level (SNP: VMPL, 0 to 3) to report; `None`: the most privileged that this guest may ask for.
     pub privilege_level: Option<u8>,
 }
@@ -36,6 +42,8 @@ impl Default for Paths {
             sev_guest: PathBuf::from("/dev/sev-guest"),
             tdx_guest: PathBuf::from("/dev/tdx_guest"),
             cc_event_log: PathBuf::from("/sys/firmware/acpi/tables/data/CCEL"),
+            registers: RegisterPaths::default(),
+            init_data: None,
             privilege_level: None,
         }
     }
@@ -69,13 +77,11 @@ pub fn detect(paths: &Paths) -> Result<Box<dyn Attester>, AttestError> {
         // The directory is there before a driver is, and the device may come without the directory.
         Err(TsmError::Absent | TsmError::NoProvider) if paths.sev_guest.exists() => {
             let device = SevGuest::open(&paths.sev_guest)?;
-            let vmpl = paths.privilege_level.unwrap_or(0);
-            Ok(Box::new(SevGuestAttester { device, vmpl, throttle: Throttle::default() }))
+            Ok(Box::new(SevGuestAttester { device, paths: paths.clone(), throttle: Throttle::default() }))
         }
         Err(TsmError::Absent | TsmError::NoProvider) if paths.tdx_guest.exists() => {
             let device = TdxGuest::open(&paths.tdx_guest)?;
-            let cc_event_log = paths.cc_event_log.clone();
-            Ok(Box::new(TdxGuestAttester { device, cc_event_log, throttle: Throttle::default() }))
+            Ok(Box::new(TdxGuestAttester { device, paths: paths.clone(), throttle: Throttle::default() }))
         }
         Err(TsmError::Absent) => {
             let tsm_root = paths.tsm_root.path().to_owned();
@@ -88,28 +94,28 @@ pub fn detect(paths: &Paths) -> Result<Box<dyn Attester>, AttestError> {
 /// Evidence through configfs-tsm.
 #[derive(Debug)]
 struct TsmAttester {
-    root: TsmRoot,
-    cc_event_log: PathBuf,
-    privilege_level: Option<u8>,
+    paths: Paths,
     throttle: Throttle,
 }
 
 impl TsmAttester {
     fn new(paths: &Paths) -> Self {
-        let Paths { tsm_root: root, cc_event_log, privilege_level, .. } = paths.clone();
-        Self { root, cc_event_log, privilege_level, throttle: Throttle::default() }
+        Self { paths: paths.clone(), throttle: Throttle::default() }
     }
 }
 
 impl Attester for TsmAttester {
     fn collect(&mut self, report_data: &ReportData) -> Result<Collected, AttestError> {
         self.throttle.wait();
-        let request = Request { report_data, privilege_level: self.privilege_level };
-        let Blobs { provider, report, auxiliary } = tsm::collect(&self.root, &request)?;
-        match provider {
+        let request = Request { report_data, privilege_level: self.paths.privilege_level };
+        // Before the quote: what it shows must be what the log says.
+        let runtime_log = HeldLog::hold(&self.paths.registers.log);
+        let Blobs { provider, report, auxiliary } = tsm::collect(&self.paths.tsm_root, &request)?;
+        let collected = match provider {
             TsmProvider::SevGuest => snp::evidence(report, auxiliary, report_data),
-            TsmProvider::TdxGuest => tdx::evidence(report, report_data, &self.cc_event_log),
-        }
+            TsmProvider::TdxGuest => tdx::evidence(report, report_data, &self.paths.cc_event_log, runtime_log),
+        }?;
+        init_data::beside(collected, self.paths.init_data.as_deref())
     }
 }
 
@@ -117,15 +123,16 @@ impl Attester for TsmAttester {
 #[derive(Debug)]
 struct SevGuestAttester {
     device: SevGuest,
-    vmpl: u8,
+    paths: Paths,
     throttle: Throttle,
 }
 
 impl Attester for SevGuestAttester {
     fn collect(&mut self, report_data: &ReportData) -> Result<Collected, AttestError> {
         self.throttle.wait();
-        let raw = self.device.collect(report_data, self.vmpl)?;
-        snp::evidence(raw.report, raw.certificates, report_data)
+        let raw = self.device.collect(report_data, self.paths.privilege_level.unwrap_or(0))?;
+        let collected = snp::evidence(raw.report, raw.certificates, report_data)?;
+        init_data::beside(collected, self.paths.init_data.as_deref())
     }
 }
 
@@ -133,14 +140,17 @@ impl Attester for SevGuestAttester {
 #[derive(Debug)]
 struct TdxGuestAttester {
     device: TdxGuest,
-    cc_event_log: PathBuf,
+    paths: Paths,
     throttle: Throttle,
 }
 
 impl Attester for TdxGuestAttester {
     fn collect(&mut self, report_data: &ReportData) -> Result<Collected, AttestError> {
         self.throttle.wait();
-        tdx::evidence(self.device.quote(report_data)?, report_data, &self.cc_event_log)
+        let runtime_log = HeldLog::hold(&self.paths.registers.log);
+        let quote = self.device.quote(report_data)?;
+        let collected = tdx::evidence(quote, report_data, &self.paths.cc_event_log, runtime_log)?;
+        init_data::beside(collected, self.paths.init_data.as_deref())
     }
 }
 

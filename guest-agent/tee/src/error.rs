@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use evidence_formats::{
     bundle::BundleError,
+    init_data::InitDataError,
     snp::{CertTableError, SnpReportError},
     tdx::QuoteError,
 };
@@ -42,6 +43,17 @@ pub enum AttestError {
     /// The report carries something else than what was asked for: the host or another process interfered.
     #[error("expected a report that carries our report data")]
     OtherReportData,
+    /// The init-data cannot be read.
+    #[error("expected init-data in {}, found {errno}", path.display())]
+    InitDataFile {
+        /// Where they were looked for.
+        path: PathBuf,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The init-data are malformed.
+    #[error("expected init-data")]
+    InitData(#[from] InitDataError),
     /// The pieces do not fit into a bundle.
     #[error("expected evidence that fits into a bundle")]
     Bundle(#[from] BundleError),
@@ -60,7 +72,16 @@ pub enum Warning {
         /// What the kernel said.
         errno: Errno,
     },
-    /// The firmware's event log is larger than a bundle's item may be; the evidence goes without it.
+    /// The runtime event log cannot be read; the evidence goes without it.
+    #[error("left out the runtime event log: {errno}")]
+    RuntimeEventLog {
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// There is a runtime event log and no log of the firmware that it continues; the evidence goes without it.
+    #[error("left out the runtime event log: there is no event log of the firmware")]
+    RuntimeEventLogAlone,
+    /// An event log is larger than a bundle's item may be; the evidence goes without it.
     #[error("left out the event log: expected at most {limit} bytes")]
     EventLogSize {
         /// The bound, in bytes.

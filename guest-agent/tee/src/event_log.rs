@@ -23,7 +23,7 @@ pub(crate) fn cc(path: &Path) -> Result<Option<BundleItem>, Warning> {
 }
 
 /// The whole file, or `None` when it is longer than `limit`.
-fn read_bounded(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Errno> {
+pub(crate) fn read_bounded(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Errno> {
     let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut bytes = Vec::new();
     let mut chunk = [0_u8; 4096];

@@ -8,6 +8,8 @@
 mod attester;
 mod error;
 mod event_log;
+mod init_data;
+mod rtmr;
 pub mod sev_guest;
 mod snp;
 mod tdx;
@@ -19,4 +21,5 @@ pub mod tsm;
 pub use crate::{
     attester::{Attester, Collected, Paths, detect},
     error::{AttestError, Warning},
+    rtmr::{ExtendError, RegisterPaths, extend},
 };

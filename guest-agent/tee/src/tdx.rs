@@ -8,9 +8,14 @@ use evidence_formats::{
     tdx::TdxQuote,
 };
 
-use crate::{attester::Collected, error::AttestError, event_log};
+use crate::{
+    attester::Collected,
+    error::{AttestError, Warning},
+    event_log,
+    rtmr::HeldLog,
+};
 
-/// The bundle of a quote and the firmware's event log at `cc_event_log`, where there is one.
+/// The bundle of a quote, the firmware's event log at `cc_event_log`, where there is one, and the log that continues it.
 ///
 /// # Errors
 /// When the quote does not parse or carries other report data than ours.
@@ -18,6 +23,7 @@ pub(crate) fn evidence(
     quote: Vec<u8>,
     report_data: &ReportData,
     cc_event_log: &Path,
+    runtime_log: Result<Option<HeldLog>, Warning>,
 ) -> Result<Collected, AttestError> {
     if TdxQuote::parse(&quote)?.body.report_data != *report_data {
         return Err(AttestError::OtherReportData);
@@ -30,6 +36,12 @@ pub(crate) fn evidence(
         Ok(Some(log)) => bundle.insert(ItemName::EventlogCc, log)?,
         Err(left_out) => warnings.push(left_out),
     }
+    match runtime_log {
+        Ok(None) => {}
+        Ok(Some(_)) if bundle.item(ItemName::EventlogCc).is_none() => warnings.push(Warning::RuntimeEventLogAlone),
+        Ok(Some(log)) => bundle.insert(ItemName::EventlogRuntime, log.into_item())?,
+        Err(left_out) => warnings.push(left_out),
+    }
     Ok(Collected { bundle, warnings })
 }
 
@@ -39,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quote_is_refused_here() {
-        let refused = evidence(vec![4, 0, 2], &ReportData([0; 64]), Path::new("/nonexistent"));
+        let refused = evidence(vec![4, 0, 2], &ReportData([0; 64]), Path::new("/nonexistent"), Ok(None));
         assert!(matches!(refused, Err(AttestError::TdxQuote(_))));
     }
 }

@@ -91,8 +91,8 @@ impl Case {
         for document in certificates.iter().chain(&crl) {
             endorsements.add(document)?;
         }
-        let with_table = Evidence::Snp(SnpEvidence { report: report.clone(), certificates: table });
-        let evidence = Evidence::Snp(SnpEvidence { report: report.clone(), certificates: None });
+        let with_table = Evidence::Snp(SnpEvidence { report: report.clone(), certificates: table, init_data: None });
+        let evidence = Evidence::Snp(SnpEvidence { report: report.clone(), certificates: None, init_data: None });
         let revocation = if crl.is_some() { Revocation::Require } else { Revocation::IfPresent };
         Ok(Self { report, evidence, with_table, endorsements, anchors, report_data, revocation, certificates, crl })
     }

@@ -50,13 +50,16 @@ impl Guest {
         let directory = tempfile::tempdir()?;
         let mount = directory.path().join("tsm");
         fs::create_dir(&mount)?;
+        let registers = directory.path().join("registers");
+        fs::create_dir(&registers)?;
         let state_file = directory.path().join("state.toml");
         fs::write(&state_file, state)?;
         let mut command = Command::new(binary("softtee")?);
-        command.arg("tsm").arg("--mount").arg(&mount).arg("--state").arg(&state_file).stdout(Stdio::null());
+        command.arg("tsm").arg("--mount").arg(&mount).arg("--registers").arg(&registers);
+        command.arg("--state").arg(&state_file).stdout(Stdio::null());
         let mut softtee = Process::start(&mut command)?;
         let begun = Instant::now();
-        while !is_mount(&mount)? {
+        while !is_mount(&mount)? || !is_mount(&registers)? {
             ensure!(softtee.ended()?.is_none(), "expected softtee to serve");
             ensure!(begun.elapsed() < Duration::from_secs(20), "expected softtee to mount");
             sleep(Duration::from_millis(20));
@@ -98,6 +101,8 @@ impl Guest {
     pub fn agent(&self) -> Result<Command> {
         let mut command = Command::new(binary("countersign-agent")?);
         command.arg("--tsm-root").arg(self.path("tsm")).arg("--cc-event-log").arg(self.path("ccel"));
+        command.arg("--measurement-registers").arg(self.path("registers"));
+        command.arg("--runtime-event-log").arg(self.path("runtime-eventlog"));
         command.current_dir(self.directory.path());
         Ok(command)
     }

@@ -9,7 +9,9 @@ use evidence_formats::snp::ProductLine;
 use softtee::amd::{AmdPki, SecureProcessor};
 use softtee::intel::{IntelPki, PckCa, TdxPlatform};
 use softtee::pem;
-use softtee::tsm::{Guest, GuestState, Provider, ReportRequest, SimulatedGuest, StateSource, TsmMount};
+use softtee::tsm::{
+    Extensions, Guest, GuestState, Provider, RegisterMount, ReportRequest, SimulatedGuest, StateSource, TsmMount,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +43,9 @@ enum Command {
         /// Existing directory; becomes what /sys/kernel/config/tsm/report is elsewhere.
         #[arg(long, value_name = "DIR")]
         mount: PathBuf,
+        /// Existing directory; becomes the directory of a TD's measurement registers.
+        #[arg(long, value_name = "DIR")]
+        registers: Option<PathBuf>,
         /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy SNP guest on Milan.
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
@@ -86,7 +91,7 @@ enum Format {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Pki { out, state, at } => write_pki(&out, state.as_deref(), at.as_deref()),
-        Command::Tsm { mount, state } => serve(&mount, source(state)),
+        Command::Tsm { mount, registers, state } => serve(&mount, registers.as_deref(), source(state)),
         Command::Report { state, report_data, format, out } => {
             deliver(out, &report(source(state), &report_data, format)?)
         }
@@ -180,18 +185,26 @@ fn report(source: StateSource, report_data: &ReportData, format: Format) -> Resu
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn serve(directory: &Path, source: StateSource) -> Result<()> {
+async fn serve(directory: &Path, registers: Option<&Path>, source: StateSource) -> Result<()> {
     let state = source.load()?;
     // Before the mount: a signal that comes in between must still unmount.
     let mut terminate = signal(SignalKind::terminate()).context("expected to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("expected to listen for SIGINT")?;
-    let mount = TsmMount::new(directory, source)
-        .with_context(|| format!("expected to mount over {} (needs root and /dev/fuse)", directory.display()))?;
+    let refused =
+        |directory: &Path| format!("expected to mount over {} (needs root and /dev/fuse)", directory.display());
+    let extensions = Extensions::default();
+    let registers = registers.map(|directory| {
+        RegisterMount::new(directory, source.clone(), extensions.clone()).with_context(|| refused(directory))
+    });
+    let registers = registers.transpose()?;
+    let guest = SimulatedGuest::extended_by(source, extensions);
+    let mount = TsmMount::with_guest(directory, Box::new(guest)).with_context(|| refused(directory))?;
     let provider = state.provider.name();
     writeln!(std::io::stdout(), "softtee: {provider} reports in {}", directory.display())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    registers.map_or(Ok(()), RegisterMount::unmount).context("expected to unmount the registers")?;
     mount.unmount().context("expected to unmount")
 }

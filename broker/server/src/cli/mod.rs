@@ -34,7 +34,7 @@ enum Command {
     /// Make a data directory, keys, certificates and the first admin credential, once
     Init(init::Args),
     /// Judge evidence in files, offline, with the core that the broker uses
-    Verify(verify::Args),
+    Verify(Box<verify::Args>),
     /// Parse a file and print what it says; nothing is checked
     Inspect(inspect::Args),
     /// Predict the measurements of an image, as reference values

@@ -17,7 +17,7 @@ use super::{
     tcb,
 };
 use crate::{
-    Authentic, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain,
+    Authentic, Claims, Endorsements, Expected, InitDataClaims, Revocation, Terms, Unchecked, VerifiedChain,
     x509::{Certificate, CrlTimeError, PublicKey},
 };
 
@@ -34,11 +34,27 @@ pub(crate) fn authenticate(
     let claimed = claimed(report.fields())?;
     let hints = hints(evidence);
     let material = Material { anchors: terms.anchors, endorsements, hints: &hints };
-    let claims = match rank(material.vek_candidates(), claimed.kind, report.fields()) {
+    let outcome = match rank(material.vek_candidates(), claimed.kind, report.fields()) {
         candidates if candidates.is_empty() => Err(without_vek(endorsements, report.fields(), claimed.kind, terms)?),
         candidates => first_that_fits(&candidates, &material, claimed, report, terms),
-    }?;
+    };
+    // What is wrong with the evidence comes first, what is missing last.
+    if outcome.as_ref().err().is_none_or(SnpError::is_missing_endorsement) {
+        require_init_data(evidence)?;
+    }
+    let mut claims = outcome?;
+    claims.init_data = evidence.init_data.as_deref().map(InitDataClaims::new);
     Ok(Authentic::new(claims))
+}
+
+/// All 32 bytes of HOST_DATA are compared.
+fn require_init_data(evidence: &SnpEvidence) -> Result<(), SnpError> {
+    let Some(init_data) = &evidence.init_data else { return Ok(()) };
+    if init_data.launch_field() == Some(evidence.report.fields().host_data.0) {
+        Ok(())
+    } else {
+        Err(SnpError::InitData)
+    }
 }
 
 /// A report that firmware did not sign is no evidence, whatever else it says.

@@ -321,6 +321,7 @@ impl SnpClaims {
             instance: self.chip(),
             signer,
             host_data: Some(self.host_data.to_string()),
+            init_data: None,
             report_data: self.report_data.to_string(),
             unchecked,
             raw: RawClaims::Snp(Box::new(self)),

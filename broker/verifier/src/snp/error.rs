@@ -68,6 +68,9 @@ pub enum SnpError {
     /// The guest committed to something else.
     #[error("expected other report data")]
     ReportData,
+    /// The launch committed to other init-data, or to none.
+    #[error("expected HOST_DATA to be the digest of the init-data")]
+    InitData,
     /// The chain ends at a root that is not trusted.
     #[error("expected a chain to a trusted root, found root {root:?}")]
     UntrustedRoot {
@@ -218,7 +221,7 @@ impl SnpError {
     /// How far a chain got before it failed, so that of several candidates the most telling failure is reported.
     pub(super) const fn progress(&self) -> u8 {
         match self {
-            Self::Unsigned | Self::ReportData | Self::Unreadable(_) | Self::VekMissing { .. } => 0,
+            Self::Unsigned | Self::ReportData | Self::InitData | Self::Unreadable(_) | Self::VekMissing { .. } => 0,
             Self::IntermediateMissing { .. } => 1,
             Self::VekSignature { .. } | Self::CertificateAlgorithm => 2,
             Self::VekIssuer { .. }
@@ -260,6 +263,7 @@ impl Coded for SnpError {
             Self::Tcb { .. } | Self::ReservedTcb { .. } => "authenticate.snp.tcb",
             Self::TcbOrder { .. } => "authenticate.snp.tcb_inconsistent",
             Self::ReportData => "binding.snp.report_data",
+            Self::InitData => "binding.snp.init_data",
             Self::UntrustedRoot { .. } => "authenticate.snp.untrusted_root",
             Self::UntrustedIntermediate { .. } => "authenticate.snp.untrusted_intermediate",
             Self::IntermediateSignature => "authenticate.snp.intermediate_signature",

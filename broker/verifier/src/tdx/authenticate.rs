@@ -5,7 +5,6 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use evidence_formats::{
     code::{Code, Coded},
-    eventlog::EventLog,
     evidence::TdxEvidence,
     tdx::{CertificationType, TdxQuote},
 };
@@ -16,10 +15,12 @@ use super::{
     claims::{Authenticated, claims},
     collateral::{AuthenticCollateral, TdxEndorsementError},
     eventlog::{self, EventLogError},
+    floors::{RollbackError, SeenNumbers},
     tcb::{TcbError, TcbEvaluation},
 };
 use crate::{
-    AnchorOrigin, Authentic, ChainKey, Claims, Endorsements, Expected, Revocation, Terms, Unchecked, VerifiedChain,
+    AnchorOrigin, Authentic, ChainKey, Claims, Endorsements, Expected, InitDataClaims, Revocation, Terms, Unchecked,
+    VerifiedChain,
 };
 
 /// A quote is not authentic, or its endorsements do not speak for it.
@@ -50,12 +51,18 @@ pub enum TdxError {
     /// The TCB.
     #[error(transparent)]
     Tcb(#[from] TcbError),
+    /// Older collateral than was seen before.
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
     /// The event log.
     #[error(transparent)]
     EventLog(#[from] EventLogError),
     /// The guest committed to something else.
     #[error("expected the quote to carry the expected report data")]
     ReportData,
+    /// The launch committed to other init-data, or to none.
+    #[error("expected MRCONFIGID to be the digest of the init-data")]
+    InitData,
 }
 
 impl Coded for TdxError {
@@ -68,8 +75,10 @@ impl Coded for TdxError {
             Self::Signature => Code::new("authenticate.tdx.signature"),
             Self::Endorsement(error) => error.code(),
             Self::Tcb(error) => error.code(),
+            Self::Rollback(error) => error.code(),
             Self::EventLog(error) => error.code(),
             Self::ReportData => Code::new("binding.tdx.report_data"),
+            Self::InitData => Code::new("binding.tdx.init_data"),
         }
     }
 }
@@ -86,8 +95,10 @@ impl TdxError {
             | Self::QeReportData
             | Self::Signature
             | Self::Tcb(_)
+            | Self::Rollback(_)
             | Self::EventLog(_)
-            | Self::ReportData => false,
+            | Self::ReportData
+            | Self::InitData => false,
         }
     }
 }
@@ -96,6 +107,7 @@ impl TdxError {
 struct KnownPlatform {
     pck: PckCertificate,
     collateral: AuthenticCollateral,
+    seen: SeenNumbers,
 }
 
 /// Authenticates TDX evidence, the binding included.
@@ -107,12 +119,14 @@ pub(crate) fn authenticate(
     endorsements: &Endorsements,
     terms: &Terms<'_>,
 ) -> Result<Authentic<Claims>, TdxError> {
-    let outcome = quote_claims(&evidence.quote, evidence.event_log.as_ref(), endorsements, terms);
+    let outcome = quote_claims(evidence, endorsements, terms);
     // What is wrong with the evidence comes first, what is missing last.
     if outcome.as_ref().err().is_none_or(TdxError::is_missing_endorsement) {
         require_binding(&evidence.quote, terms)?;
+        require_init_data(evidence)?;
     }
     let mut claims = outcome?;
+    claims.init_data = evidence.init_data.as_ref().map(InitDataClaims::new);
     if let Expected::Unchecked { reason } = terms.expected {
         claims.unchecked.push(Unchecked { what: "report_data", reason });
     }
@@ -129,6 +143,16 @@ fn require_binding(quote: &TdxQuote, terms: &Terms<'_>) -> Result<(), TdxError> 
     if quote.body.report_data == expected { Ok(()) } else { Err(TdxError::ReportData) }
 }
 
+/// All 48 bytes of MRCONFIGID are compared.
+fn require_init_data(evidence: &TdxEvidence) -> Result<(), TdxError> {
+    let Some(init_data) = &evidence.init_data else { return Ok(()) };
+    if init_data.launch_field() == Some(evidence.quote.body.info.mr_config_id.0) {
+        Ok(())
+    } else {
+        Err(TdxError::InitData)
+    }
+}
+
 /// Authenticates a quote and returns its claims; what REPORTDATA must be is the caller's to check.
 ///
 /// Everything that the quote alone can answer is checked before the endorsements, so that what is missing is only
@@ -136,23 +160,21 @@ fn require_binding(quote: &TdxQuote, terms: &Terms<'_>) -> Result<(), TdxError> 
 ///
 /// # Errors
 /// [`TdxError`] names the first rule that is broken.
-pub(crate) fn quote_claims(
-    quote: &TdxQuote,
-    event_log: Option<&EventLog>,
-    endorsements: &Endorsements,
-    terms: &Terms<'_>,
-) -> Result<Claims, TdxError> {
+fn quote_claims(evidence: &TdxEvidence, endorsements: &Endorsements, terms: &Terms<'_>) -> Result<Claims, TdxError> {
+    let quote = &evidence.quote;
+    let replay = |log| eventlog::authenticate(log, evidence.runtime_log.as_ref(), &quote.body.info.rtmr);
     let platform = platform(quote, endorsements, terms);
     let events = match &platform {
         // A log that does not replay is wrong, whatever is missing.
         Err(error) if !error.is_missing_endorsement() => None,
-        Ok(_) | Err(_) => event_log.map(|log| eventlog::authenticate(log, &quote.body.info.rtmr)).transpose()?,
+        Ok(_) | Err(_) => evidence.event_log.as_ref().map(replay).transpose()?,
     };
     let platform = platform?;
-    let KnownPlatform { pck, collateral } = &*platform;
+    let KnownPlatform { pck, collateral, seen } = &*platform;
+    seen.require_above(terms.crl_floors)?;
     let tcb = TcbEvaluation::of(pck, &quote.body, &quote.qe_report, &collateral.tcb_info, &collateral.qe_identity)?;
     let simulated = terms.anchors.origin() == AnchorOrigin::Operator;
-    Ok(claims(Authenticated { quote, pck, collateral, tcb, events, simulated, now: terms.now }))
+    Ok(claims(Authenticated { quote, pck, collateral, seen, tcb, events, simulated, now: terms.now }))
 }
 
 /// The platform of the quote, remembered or verified now; either way the quote is signed on it.
@@ -170,7 +192,8 @@ fn platform(quote: &TdxQuote, endorsements: &Endorsements, terms: &Terms<'_>) ->
     require_signatures(quote, &pck)?;
     let collateral = AuthenticCollateral::authenticate(&pck, endorsements, terms.revocation, terms.now)?;
     let window = collateral.window;
-    let platform = Arc::new(KnownPlatform { pck, collateral });
+    let seen = SeenNumbers::of(&collateral);
+    let platform = Arc::new(KnownPlatform { pck, collateral, seen });
     terms.memory.remember(key, VerifiedChain::new(Arc::clone(&platform), window.from, window.until));
     Ok(platform)
 }

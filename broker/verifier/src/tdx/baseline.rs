@@ -8,7 +8,7 @@ use evidence_formats::{
 use serde::Deserialize;
 
 use super::claims::TdxClaims;
-use crate::{TcbStatus, Timestamp};
+use crate::{InitDataRule, TcbStatus, Timestamp};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -41,6 +41,9 @@ pub struct TdxBaseline {
     pub mr_owner: Option<Vec<MrOwner>>,
     /// Values of MROWNERCONFIG that are accepted; absent: reference values and policy decide.
     pub mr_owner_config: Option<Vec<MrOwnerConfig>>,
+    /// Whether init-data must be there: `"if_present"` (default) or `"require"`. What is there must be what MRCONFIGID
+    /// commits to, always.
+    pub init_data: InitDataRule,
     /// TCB statuses that are accepted beside `UpToDate`, by name, optionally for a while.
     pub accept_tcb: Vec<AcceptedTcb>,
     /// Advisories that an accepted status may come with; absent: all.

@@ -1,6 +1,6 @@
 //! What a TDX quote says, for policies and people.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use evidence_formats::tdx::{
     EnclaveReport, Fmspc, MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd, MrSignerSeam, PceId, PceSvn, Ppid,
@@ -12,9 +12,10 @@ use super::{
     certs::{PckCa, PckCertificate, PlatformConfiguration, SgxType},
     collateral::{AuthenticCollateral, Window},
     eventlog::NamedEvents,
+    floors::SeenNumbers,
     tcb::TcbEvaluation,
 };
-use crate::{Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, TcbClaims, Timestamp};
+use crate::{Claims, Floor, Measurements, Platform, RawClaims, RuntimeMeasurement, TcbClaims, Timestamp};
 
 /// Every field of an authenticated quote, with what its endorsements say about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -143,6 +144,9 @@ pub struct TdxCollateralClaims {
     pub pck_crl: Option<Window>,
     /// Until when all of it speaks: the last second at which this result can be had again.
     pub valid_until: Timestamp,
+    /// The numbers below which none of it may fall again.
+    #[serde(skip)]
+    pub floors: Arc<[Floor]>,
 }
 
 /// What was authenticated, for [`claims`].
@@ -150,6 +154,7 @@ pub(super) struct Authenticated<'a> {
     pub(super) quote: &'a TdxQuote,
     pub(super) pck: &'a PckCertificate,
     pub(super) collateral: &'a AuthenticCollateral,
+    pub(super) seen: &'a SeenNumbers,
     pub(super) tcb: TcbEvaluation,
     pub(super) events: Option<NamedEvents>,
     pub(super) simulated: bool,
@@ -160,7 +165,7 @@ pub(super) struct Authenticated<'a> {
 pub(super) fn claims(found: Authenticated<'_>) -> Claims {
     let body = &found.quote.body;
     let event_log = found.events.is_some();
-    let mut events = found.events.unwrap_or_default().into_iter();
+    let mut events = found.events.clone().unwrap_or_default().into_iter();
     let names = ["rtmr0", "rtmr1", "rtmr2", "rtmr3"];
     let runtime = names.into_iter().zip(&body.info.rtmr).map(|(name, value)| {
         (name.to_owned(), RuntimeMeasurement { value: value.to_string(), events: events.next().unwrap_or_default() })
@@ -180,20 +185,15 @@ pub(super) fn claims(found: Authenticated<'_>) -> Claims {
         instance: Some(found.pck.ppid.to_string()),
         signer: None,
         host_data: Some(body.info.mr_config_id.to_string()),
+        init_data: None,
         report_data: body.report_data.to_string(),
         unchecked: found.collateral.unchecked.clone(),
-        raw: RawClaims::Tdx(Box::new(raw(found.quote, found.pck, found.collateral, found.tcb, event_log, found.now))),
+        raw: RawClaims::Tdx(Box::new(raw(&found, event_log))),
     }
 }
 
-fn raw(
-    quote: &TdxQuote,
-    pck: &PckCertificate,
-    collateral: &AuthenticCollateral,
-    evaluation: TcbEvaluation,
-    event_log: bool,
-    now: Timestamp,
-) -> TdxClaims {
+fn raw(found: &Authenticated<'_>, event_log: bool) -> TdxClaims {
+    let Authenticated { quote, pck, collateral, .. } = found;
     let body = &quote.body;
     let td15 = body.td15.as_ref();
     let extended = td15.and_then(|td15| td15.extended.as_ref());
@@ -224,17 +224,17 @@ fn raw(
         },
         pck: pck_claims(pck),
         tcb: TdxTcbClaims {
-            evaluation,
+            evaluation: found.tcb.clone(),
             evaluation_number: collateral
                 .tcb_info
                 .info()
                 .evaluation_number
                 .min(collateral.qe_identity.identity().evaluation_number),
         },
-        collateral: collateral_claims(collateral),
+        collateral: collateral_claims(collateral, found.seen),
         trailing: quote.trailing,
         event_log,
-        verified_at: now,
+        verified_at: found.now,
     }
 }
 
@@ -260,7 +260,7 @@ fn pck_claims(pck: &PckCertificate) -> TdxPckClaims {
     }
 }
 
-fn collateral_claims(collateral: &AuthenticCollateral) -> TdxCollateralClaims {
+fn collateral_claims(collateral: &AuthenticCollateral, seen: &SeenNumbers) -> TdxCollateralClaims {
     let (info, identity) = (collateral.tcb_info.info(), collateral.qe_identity.identity());
     TdxCollateralClaims {
         tcb_info: Window::of(info.issue_date, info.next_update),
@@ -270,6 +270,7 @@ fn collateral_claims(collateral: &AuthenticCollateral) -> TdxCollateralClaims {
         root_crl: collateral.root_crl,
         pck_crl: collateral.pck_crl,
         valid_until: collateral.window.until,
+        floors: seen.floors(),
     }
 }
 

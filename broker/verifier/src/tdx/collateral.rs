@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::certs::{PckCertificate, verify_p256};
 use crate::{
     EndorsementError, Endorsements, Revocation, Timestamp, Unchecked,
-    x509::{Certificate, Crl, PublicKey},
+    x509::{Certificate, Crl, CrlNumber, PublicKey},
 };
 
 const TCB_SIGNING: &str = "Intel SGX TCB Signing";
@@ -80,6 +80,8 @@ pub struct AuthenticCollateral {
     pub root_crl: Option<Window>,
     /// When the PCK CRL speaks; absent when none was there and none was required.
     pub pck_crl: Option<Window>,
+    /// Issuer and number of each CRL that was there.
+    pub crls: Vec<(CrlKind, String, CrlNumber)>,
     /// What could not be checked.
     pub unchecked: Vec<Unchecked>,
     /// While all of it holds.
@@ -279,12 +281,17 @@ impl AuthenticCollateral {
         let window = chain.into_iter().map(validity).fold(tcb_window.and(qe_window), Window::and);
         let crl_windows = [root_crl, pck_crl].map(|crl| crl.map(crl_window));
         let window = crl_windows.iter().flatten().copied().fold(window, Window::and);
+        let crls = [(CrlKind::Root, root_crl), (CrlKind::Pck, pck_crl)];
+        let named =
+            |(kind, crl): (CrlKind, Option<&Crl>)| crl.map(|crl| (kind, crl.issuer().to_string(), crl.number()));
+        let crls = crls.into_iter().filter_map(named).collect();
         let [root_crl, pck_crl] = crl_windows;
         Ok(Self {
             tcb_info: AuthenticTcbInfo(tcb_info),
             qe_identity: AuthenticQeIdentity(qe_identity),
             root_crl,
             pck_crl,
+            crls,
             unchecked,
             window,
         })

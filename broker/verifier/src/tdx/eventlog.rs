@@ -11,7 +11,7 @@ use evidence_formats::{
     code::{Code, Coded},
     digest::{Digest, HashAlgorithm},
     eventlog::{
-        Event, EventLog, EventType, ReplayError,
+        Event, EventLog, EventType, ReplayError, RuntimeEvent, RuntimeLog,
         uefi::{GLOBAL_VARIABLE, IMAGE_SECURITY_DATABASE, parse_variable},
     },
 };
@@ -67,12 +67,17 @@ impl Coded for EventLogError {
     }
 }
 
-/// Replays `log` and compares all four registers.
+/// Replays `log`, then the runtime log that continues it, and compares all four registers.
 ///
 /// # Errors
-/// [`EventLogError`]. A register without events must be zero: an extension that is not in the log is not explained.
-pub(super) fn authenticate(log: &EventLog, rtmrs: &[Sha384Digest; 4]) -> Result<NamedEvents, EventLogError> {
-    let replayed = log.replay_rtmrs()?.rtmrs;
+/// [`EventLogError`]. A register without events must be zero: an extension that is in neither log is not explained.
+pub(super) fn authenticate(
+    log: &EventLog,
+    runtime: Option<&RuntimeLog>,
+    rtmrs: &[Sha384Digest; 4],
+) -> Result<NamedEvents, EventLogError> {
+    let boot = log.replay_rtmrs()?;
+    let replayed = runtime.map_or_else(|| Ok(boot.clone()), |runtime| runtime.log().continue_rtmrs(&boot))?.rtmrs;
     if let Some(register) = replayed.iter().zip(rtmrs).position(|(replayed, quoted)| replayed != quoted) {
         return Err(EventLogError::Mismatch { register });
     }
@@ -80,6 +85,9 @@ pub(super) fn authenticate(log: &EventLog, rtmrs: &[Sha384Digest; 4]) -> Result<
     for event in log.events().filter(Event::is_measured) {
         let text = proven_text(&event)?;
         named.add(&event, text);
+    }
+    for (register, event) in runtime.into_iter().flat_map(RuntimeLog::events) {
+        named.runtime(usize::from(register.number()), event);
     }
     named.finish()
 }
@@ -178,6 +186,12 @@ impl Named {
         }
     }
 
+    /// An event of the running guest has a name that no event of the boot has.
+    fn runtime(&mut self, register: usize, event: &RuntimeEvent) {
+        let name = format!("runtime:{}:{}", event.domain(), event.operation());
+        self.name(register, &name, event.content().to_owned());
+    }
+
     fn name(&mut self, register: usize, name: &str, value: String) {
         if let Some(events) = self.events.get_mut(register) {
             events.entry(name.to_owned()).or_default().push(value);
@@ -208,7 +222,10 @@ impl Named {
 
     /// The digest of an initrd or of load options is proven, not that it was one; load options may be proven by their text.
     fn tagged(&mut self, register: usize, event: &Event<'_>, digest: String) {
-        if event.data.starts_with(&TAG_INITRD) {
+        if let Some(event) = RuntimeEvent::proven(event) {
+            // Some guests append such events to the firmware's log.
+            self.runtime(register, &event);
+        } else if event.data.starts_with(&TAG_INITRD) {
             self.name(register, "initrd", digest);
         } else if let Some(rest) = event.data.strip_prefix(&TAG_LOAD_OPTIONS) {
             self.name(register, "command_line_digest", digest);

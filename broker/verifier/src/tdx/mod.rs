@@ -9,9 +9,8 @@ mod baseline;
 mod certs;
 mod claims;
 mod collateral;
-#[cfg(test)]
-mod differential;
 mod eventlog;
+mod floors;
 mod tcb;
 #[cfg(test)]
 mod tests;
@@ -25,6 +24,7 @@ pub use collateral::{
     AuthenticCollateral, AuthenticQeIdentity, AuthenticTcbInfo, CrlKind, Revocable, TdxEndorsementError, Window,
 };
 pub use eventlog::EventLogError as TdxEventLogError;
+pub use floors::{Monotonic, RollbackError};
 pub use tcb::{ConvergedTcb, TcbError, TcbEvaluation};
 
 /// Intel SGX Root CA, valid 2018 to 2049: the trust anchor of every PCK chain and of all collateral.

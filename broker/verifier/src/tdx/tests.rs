@@ -24,7 +24,7 @@ use crate::{
     Timestamp, TrustAnchors, VerifiedChain, authenticate,
 };
 
-pub(super) fn vectors() -> Option<PathBuf> {
+fn vectors() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent()?;
     let found =
         ["../shared/vectors/tdx", "../../shared/vectors/tdx"].iter().map(|path| root.join(path)).find(|p| p.is_dir());
@@ -34,15 +34,15 @@ pub(super) fn vectors() -> Option<PathBuf> {
     found
 }
 
-pub(super) fn json(path: &Path) -> Value {
+fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// The outcome of one verification: claims and baseline findings, or the code of the refusal and whether it is for want
 /// of an endorsement.
-pub(super) type Outcome = Result<(Claims, Findings), (String, bool)>;
+type Outcome = Result<(Claims, Findings), (String, bool)>;
 
-pub(super) fn endorsements(folder: &Path) -> Endorsements {
+fn endorsements(folder: &Path) -> Endorsements {
     let mut endorsements = Endorsements::new();
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -69,7 +69,7 @@ fn verify(quote: &[u8], collateral: &Path, anchors: &TrustAnchors, now: i64) -> 
     outcome_of(quote, &endorsements(collateral), anchors, now)
 }
 
-pub(super) fn outcome_of(quote: &[u8], endorsements: &Endorsements, anchors: &TrustAnchors, now: i64) -> Outcome {
+fn outcome_of(quote: &[u8], endorsements: &Endorsements, anchors: &TrustAnchors, now: i64) -> Outcome {
     let evidence = TdxEvidence::parse(quote, None).map_err(|error| (error.code().to_string(), false))?;
     let authentic = authenticate(&Evidence::Tdx(Box::new(evidence)), endorsements, &terms(anchors, now, &Forgetful))
         .map_err(|error| (error.code().to_string(), error.is_missing_endorsement()))?;
@@ -77,40 +77,6 @@ pub(super) fn outcome_of(quote: &[u8], endorsements: &Endorsements, anchors: &Tr
     let RawClaims::Tdx(raw) = &claims.raw else { panic!("expected TDX claims") };
     let findings = TdxBaseline::default().judge(raw);
     Ok((claims, findings))
-}
-
-/// Evidence with everything it is verified with.
-pub(super) struct Case {
-    pub(super) name: String,
-    pub(super) quote: Vec<u8>,
-    pub(super) collateral: PathBuf,
-    pub(super) root: Vec<u8>,
-    pub(super) now: i64,
-}
-
-/// Every real quote with each of its collateral sets, and every mutation.
-pub(super) fn cases(vectors: &Path) -> Vec<Case> {
-    let mut cases = Vec::new();
-    let folders = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    for folder in folders(vectors).into_iter().chain(folders(&vectors.join("_neg"))) {
-        let Ok(quote) = std::fs::read(folder.join("quote.bin")) else { continue };
-        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-        if let Ok(root) = std::fs::read(folder.join("root.der")) {
-            let now = json(&folder.join("case.json"))["now"].as_i64().unwrap();
-            cases.push(Case { name, quote, collateral: folder.join("collateral"), root, now });
-        } else {
-            for set in json(&folder.join("expected.json"))["collateral_sets"].as_array().unwrap() {
-                cases.push(Case {
-                    name: name.clone(),
-                    quote: quote.clone(),
-                    collateral: folder.join(set["dir"].as_str().unwrap()),
-                    root: super::BUILT_IN[0].to_vec(),
-                    now: set["now"].as_i64().unwrap(),
-                });
-            }
-        }
-    }
-    cases
 }
 
 /// Keeps everything.
@@ -390,7 +356,9 @@ fn every_mutated_log_is_judged_by_its_replay() {
         let rtmrs: Vec<_> =
             expected["quote_rtmrs"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().parse().unwrap()).collect();
         let actual = match EventLog::parse(&log) {
-            Ok(log) => super::eventlog::authenticate(&log, &rtmrs.try_into().unwrap()).err().map(|error| error.code()),
+            Ok(log) => {
+                super::eventlog::authenticate(&log, None, &rtmrs.try_into().unwrap()).err().map(|error| error.code())
+            }
             Err(error) => Some(error.code()),
         };
         let wanted = match expected["expected"].as_str().unwrap() {
@@ -413,7 +381,7 @@ fn a_genuine_log_names_what_it_proves_and_only_with_its_own_quote() {
     let replay = |case: &str, log: &str| {
         let quote = TdxQuote::parse(&std::fs::read(vectors.join(case).join("quote.bin")).unwrap()).unwrap();
         let log = EventLog::parse(&std::fs::read(vectors.join(case).join(log)).unwrap()).unwrap();
-        super::eventlog::authenticate(&log, &quote.body.info.rtmr)
+        super::eventlog::authenticate(&log, None, &quote.body.info.rtmr)
     };
     let [rtmr0, rtmr1, rtmr2, rtmr3] = replay("gcp_cos113_v4_ccel", "ccel.bin").unwrap();
     assert_eq!(rtmr0["secure_boot"], ["disabled"]);
@@ -444,7 +412,7 @@ fn a_log_of_one_mebibyte_replays_in_time() {
     }
     let start = std::time::Instant::now();
     let parsed = EventLog::parse(&log).unwrap();
-    let outcome = super::eventlog::authenticate(&parsed, &[evidence_formats::bytes::Sha384Digest([0; 48]); 4]);
+    let outcome = super::eventlog::authenticate(&parsed, None, &[evidence_formats::bytes::Sha384Digest([0; 48]); 4]);
     eprintln!("{} bytes in {:?}", log.len(), start.elapsed());
     assert_eq!(outcome.unwrap_err().code().as_str(), "authenticate.tdx.event_log_replay");
 }

@@ -130,6 +130,7 @@ fn claims(tpm: TpmClaims, unchecked: Vec<Unchecked>) -> Claims {
         instance: tpm.ak_name.clone(),
         signer: None,
         host_data: None,
+        init_data: None,
         report_data: tpm.extra_data.clone(),
         unchecked,
         raw: RawClaims::Tpm(Box::new(tpm)),

@@ -5,6 +5,7 @@ mod agent;
 mod protocol;
 mod refusal;
 mod release;
+mod runtime;
 mod tdx;
 
 use e2e::process::Said;

@@ -3,8 +3,8 @@ use evidence_formats::bundle::{Bundle, BundleError, BundleItem, ItemName, MediaT
 use fuser::Errno;
 use openssl::hash::MessageDigest;
 
-use super::Provider;
 use super::state::{GuestState, StateSource};
+use super::{Extensions, Provider};
 use crate::keys::digest;
 
 /// What a report directory asks for.
@@ -85,13 +85,20 @@ pub struct SimulatedGuest {
     last_state: GuestState,
     /// Reports made since the state changed: faults say how many reports they hit.
     reports: u64,
+    extensions: Extensions,
 }
 
 impl SimulatedGuest {
     /// A guest whose state comes from `source`.
     #[must_use]
     pub fn new(source: StateSource) -> Self {
-        Self { source, last_state: GuestState::default(), reports: 0 }
+        Self::extended_by(source, Extensions::default())
+    }
+
+    /// A TD whose registers are extended elsewhere.
+    #[must_use]
+    pub fn extended_by(source: StateSource, extensions: Extensions) -> Self {
+        Self { source, last_state: GuestState::default(), reports: 0, extensions }
     }
 
     /// The state now.
@@ -135,7 +142,7 @@ impl Guest for SimulatedGuest {
         }
         let mut blobs = match state.provider {
             Provider::SevGuest => sev_report(&state, request)?,
-            Provider::TdxGuest => tdx_quote(&state, request)?,
+            Provider::TdxGuest => tdx_quote(&state, request, &self.extensions)?,
         };
         faults.damage(&mut blobs.outblob);
         if earlier < faults.interrupted_reports {
@@ -170,11 +177,12 @@ fn sev_report(state: &GuestState, request: &ReportRequest) -> Result<Blobs, Errn
 }
 
 /// `tdx_report_new` of the driver, and the host's quoting service below it.
-fn tdx_quote(state: &GuestState, request: &ReportRequest) -> Result<Blobs, Errno> {
+fn tdx_quote(state: &GuestState, request: &ReportRequest, extensions: &Extensions) -> Result<Blobs, Errno> {
     let report_data: [u8; 64] = request.inblob.as_slice().try_into().map_err(|_other_length| Errno::EINVAL)?;
     let platform = state.tdx.platform();
     let mut td = state.tdx.td(&platform);
     td.report_data.0 = report_data;
+    td.info.rtmr = extensions.onto(td.info.rtmr);
     let outblob = state.tdx.quote(&platform, &td).to_bytes(&platform);
     let event_log = Some(state.tdx.event_log().to_bytes());
     Ok(Blobs { outblob, event_log, ..Blobs::default() })

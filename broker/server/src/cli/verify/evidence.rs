@@ -1,10 +1,12 @@
 //! The evidence file: what each type of it holds.
 
+use anyhow::{Result, ensure};
 use evidence_formats::{
     azure::{AzureSnpEvidence, AzureTdxEvidence},
     bundle::Bundle,
     eventlog::EventLog,
     evidence::{Evidence, EvidenceError, SnpEvidence, TdxEvidence},
+    init_data::InitData,
     snp::{CertTable, SnpReport},
     tpm::{TpmError, TpmEvidence},
 };
@@ -32,19 +34,29 @@ pub(super) enum EvidenceType {
 pub(super) struct Beside {
     pub(super) cert_table: Option<CertTable>,
     pub(super) event_log: Option<Vec<u8>>,
+    pub(super) runtime_event_log: Option<Vec<u8>>,
+    pub(super) init_data: Option<Vec<u8>>,
+}
+
+impl EvidenceType {
+    /// Refuses a file that evidence of this type has no use for: it would go unchecked.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub(super) fn require_use_for(self, beside: &Beside) -> Result<()> {
+        let init_data = matches!(self, Self::Snp | Self::Tdx);
+        ensure!(init_data || beside.init_data.is_none(), "--init-data is for --type snp and tdx");
+        let runtime_log = matches!(self, Self::Tdx);
+        ensure!(runtime_log || beside.runtime_event_log.is_none(), "--runtime-event-log is for --type tdx");
+        Ok(())
+    }
 }
 
 /// Parses the evidence; what is malformed is the verdict `rejected`.
 pub(super) fn parse(kind: EvidenceType, bytes: &[u8], beside: Beside) -> Result<Evidence, Box<Outcome>> {
     match kind {
-        EvidenceType::Snp => match SnpReport::parse(bytes) {
-            Ok(report) => Ok(Evidence::Snp(SnpEvidence { report, certificates: beside.cert_table })),
-            Err(error) => Err(Outcome::refused(Verdict::Rejected, &error)),
-        },
-        EvidenceType::Tdx => match TdxEvidence::parse(bytes, beside.event_log.as_deref()) {
-            Ok(evidence) => Ok(Evidence::Tdx(Box::new(evidence))),
-            Err(error) => Err(Outcome::refused(Verdict::Rejected, &error)),
-        },
+        EvidenceType::Snp => snp(bytes, beside).map_err(|error| Outcome::refused(Verdict::Rejected, &error)),
+        EvidenceType::Tdx => tdx(bytes, &beside).map_err(|error| Outcome::refused(Verdict::Rejected, &error)),
         EvidenceType::Tpm | EvidenceType::AzureSnp | EvidenceType::AzureTdx => {
             parse_document(kind, bytes, beside).map_err(|error| Outcome::refused(Verdict::Rejected, &error))
         }
@@ -53,6 +65,19 @@ pub(super) fn parse(kind: EvidenceType, bytes: &[u8], beside: Beside) -> Result<
             Evidence::from_bundle(&bundle).map_err(|error| Outcome::refused(Verdict::Rejected, &error))
         }
     }
+}
+
+fn snp(report: &[u8], beside: Beside) -> Result<Evidence, EvidenceError> {
+    let init_data = beside.init_data.as_deref().map(InitData::parse).transpose()?;
+    let report = SnpReport::parse(report)?;
+    let init_data = init_data.map(Box::new);
+    Ok(Evidence::Snp(SnpEvidence { report, certificates: beside.cert_table, init_data }))
+}
+
+fn tdx(quote: &[u8], beside: &Beside) -> Result<Evidence, EvidenceError> {
+    let evidence = TdxEvidence::parse(quote, beside.event_log.as_deref())?;
+    let evidence = evidence.with(beside.runtime_event_log.as_deref(), beside.init_data.as_deref())?;
+    Ok(Evidence::Tdx(Box::new(evidence)))
 }
 
 /// Parses a JSON document; a log in a file of its own takes the place of one inside.

@@ -60,6 +60,12 @@ pub(crate) struct Args {
     /// The event log that was measured beside the evidence (TDX: CCEL; TPM: TCG2)
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
+    /// TDX: the log of what was measured after the boot; needs --event-log
+    #[arg(long, value_name = "FILE", requires = "event_log")]
+    runtime_event_log: Option<PathBuf>,
+    /// SNP and TDX: the init-data that the launch committed to (TOML)
+    #[arg(long, value_name = "FILE")]
+    init_data: Option<PathBuf>,
     /// The exact report data expected
     #[arg(long, value_name = "HEX", conflicts_with = "nonce")]
     report_data: Option<Hex>,
@@ -217,8 +223,14 @@ fn verify(args: &Args, inputs: &Inputs) -> Result<Outcome> {
         Ok(gathered) => gathered,
         Err(outcome) => return Ok(*outcome),
     };
-    let event_log = args.event_log.as_ref().map(|file| files::read(file)).transpose()?;
-    let beside = Beside { cert_table: gathered.cert_table.clone(), event_log };
+    let read = |file: &Option<PathBuf>| file.as_ref().map(|file| files::read(file)).transpose();
+    let beside = Beside {
+        cert_table: gathered.cert_table.clone(),
+        event_log: read(&args.event_log)?,
+        runtime_event_log: read(&args.runtime_event_log)?,
+        init_data: read(&args.init_data)?,
+    };
+    args.kind.require_use_for(&beside)?;
     Ok(match evidence::parse(args.kind, &bytes, beside) {
         Ok(evidence) => judge(&evidence, &gathered, inputs, args.revocation.into()).with_notes(gathered.notes),
         Err(refusal) => *refusal,

@@ -19,6 +19,7 @@ impl SnpBaseline {
         self.judge_versions(snp, outcome);
         self.judge_tcb(snp, outcome);
         self.judge_launch(snp, outcome);
+        self.init_data.judge("baseline.snp.init_data", claims, outcome);
     }
 
     /// POLICY: what the guest permits its host (AMD 56860, guest policy).

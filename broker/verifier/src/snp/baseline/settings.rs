@@ -9,6 +9,8 @@ use evidence_formats::{
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
+use crate::InitDataRule;
+
 /// Baseline rules for SEV-SNP. The default refuses debug, migration, CXL, VMPLs other than 0, VLEKs, masked chip ids and
 /// platforms that break the guest's policy; a report that the host asked for is always refused.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -55,6 +57,10 @@ pub struct SnpBaseline {
     pub require_ecc: bool,
     /// Requires the check for aliased memory (AMD-SB-3015).
     pub require_alias_check: bool,
+
+    /// Whether init-data must be there: `"if_present"` (default) or `"require"`. What is there must be what HOST_DATA
+    /// commits to, always.
+    pub init_data: InitDataRule,
 
     /// Lowest ABI version of the guest policy, `"major.minor"`.
     pub minimum_abi: Option<MinimumVersion>,
@@ -112,6 +118,7 @@ impl Default for SnpBaseline {
             require_tsme: false,
             require_ecc: false,
             require_alias_check: false,
+            init_data: InitDataRule::default(),
             minimum_abi: None,
             minimum_current_firmware: None,
             minimum_committed_firmware: None,
