@@ -1,9 +1,13 @@
 //! The command line.
 
+mod tpm;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use evidence_formats::{binding::Nonce, bytes::ReportData};
+
+pub(crate) use self::tpm::{AkChoice, EnrollChoice, TpmArgs};
 
 /// Fetches keys and secrets for a confidential guest by proving what runs in it.
 ///
@@ -18,6 +22,9 @@ pub struct Cli {
 
     #[command(flatten)]
     pub(crate) tee: TeeArgs,
+
+    #[command(flatten)]
+    pub(crate) tpm: TpmArgs,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -67,6 +74,8 @@ pub(crate) enum Command {
     /// Measures an event into a run-time register (TDX) and keeps it in the log that goes with the evidence. It cannot be
     /// taken back until the next boot.
     Extend(ExtendArgs),
+    /// Enrols the attestation key of this machine's TPM and writes what the broker says of it (JSON).
+    Enroll(EnrollArgs),
     /// Writes the manual, a page for each command.
     Man {
         /// Directory that gets the pages, for example /usr/local/share/man/man1.
@@ -179,6 +188,37 @@ pub(crate) struct GetArgs {
     /// Replaces the file when it exists already.
     #[arg(long, requires = "out")]
     pub(crate) replace: bool,
+
+    /// Has the broker seal the value once more: only this machine opens it, and only in the state that the broker knows.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) seal: Option<Seal>,
+}
+
+/// Where a secret is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Seal {
+    /// In the TPM, while its PCRs are the reference values.
+    Tpm,
+}
+
+impl Seal {
+    /// As the broker reads it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tpm => "tpm",
+        }
+    }
+}
+
+/// `enroll`
+#[derive(Debug, Args)]
+pub(crate) struct EnrollArgs {
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// Where to write it; `-` is standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) out: PathBuf,
 }
 
 /// Whom to ask, and how to know that it is them.

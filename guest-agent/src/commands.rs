@@ -13,7 +13,9 @@ use tee::{Collected, Paths, detect};
 use tokio::runtime;
 
 use crate::{
-    cli::{AttestArgs, BrokerArgs, BundleFormat, Cli, Command, EvidenceArgs, ExtendArgs, GetArgs},
+    cli::{
+        AttestArgs, BrokerArgs, BundleFormat, Cli, Command, EnrollArgs, EnrollChoice, EvidenceArgs, ExtendArgs, GetArgs,
+    },
     console,
     exchange::{Answer, Ask, Exchange},
     failure::Failure,
@@ -29,13 +31,15 @@ use crate::{
 pub fn run(cli: Cli) -> Result<(), Failure> {
     process::harden().map_err(|errno| Failure::Process(errno.into()))?;
     let settings = SettingsFile::load(cli.config.as_deref())?;
-    let paths = settings.tee(&cli.tee)?;
+    let paths = Paths { tpm: settings.tpm(&cli.tpm)?, ..settings.tee(&cli.tee)? };
+    let guest = Guest { enroll: settings.enroll(&cli.tpm), settings, paths };
     match cli.command {
-        Command::Evidence(args) => evidence(&args, &paths),
-        Command::Attest(args) => attest(&args, &settings, &paths),
-        Command::Get(args) => get(&args, &settings, &paths),
+        Command::Evidence(args) => evidence(&args, &guest.paths),
+        Command::Attest(args) => attest(&args, &guest),
+        Command::Get(args) => get(&args, &guest),
+        Command::Enroll(args) => enroll(&args, &guest),
         Command::Man { directory } => Ok(Output::manual(Cli::command(), &directory)?),
-        Command::Extend(args) => extend(&args, &paths),
+        Command::Extend(args) => extend(&args, &guest.paths),
     }
 }
 
@@ -68,17 +72,24 @@ fn tee_key(path: &Path) -> Result<TeePublicKey, Failure> {
     key.ok_or_else(|| Failure::Argument { expected: "the JWK of a guest key", path: path.to_owned() })
 }
 
-fn attest(args: &AttestArgs, settings: &SettingsFile, paths: &Paths) -> Result<(), Failure> {
+/// What every exchange with a broker starts from.
+struct Guest {
+    settings: SettingsFile,
+    paths: Paths,
+    enroll: EnrollChoice,
+}
+
+fn attest(args: &AttestArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::public(&args.out);
-    let answer = ask(&args.broker, settings, paths, Ask { profile: args.profile, secret: None })?;
+    let answer = guest.ask(&args.broker, Ask { profile: args.profile, secret: None, seal: None })?;
     let mut token = answer.result.into_bytes();
     token.push(b'\n');
     Ok(output.write(&token)?)
 }
 
-fn get(args: &GetArgs, settings: &SettingsFile, paths: &Paths) -> Result<(), Failure> {
+fn get(args: &GetArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::secret(args.out.as_deref(), args.replace)?;
-    let answer = ask(&args.broker, settings, paths, Ask { profile: None, secret: Some(&args.secret) })?;
+    let answer = guest.ask(&args.broker, Ask { profile: None, secret: Some(&args.secret), seal: args.seal })?;
     let secret = answer.secret.ok_or(Failure::Answer { expected: "the secret" })?;
     Ok(output.write(secret.expose())?)
 }
@@ -89,12 +100,31 @@ fn extend(args: &ExtendArgs, paths: &Paths) -> Result<(), Failure> {
     Ok(tee::extend(&paths.registers, register, &event)?)
 }
 
-fn ask(broker: &BrokerArgs, settings: &SettingsFile, paths: &Paths, ask: Ask<'_>) -> Result<Answer, Failure> {
-    let exchange = Exchange::new(settings.broker(broker)?, detect(paths)?)?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Make { what: "the runtime", reason: error.to_string() })?;
-    let answer = runtime.block_on(exchange.run(ask));
-    // Hardware that never answers must not keep the process: its thread is left behind.
-    runtime.shutdown_background();
-    answer
+fn enroll(args: &EnrollArgs, guest: &Guest) -> Result<(), Failure> {
+    let output = Output::public(&args.out);
+    let enrolled = guest.run(&args.broker, async |exchange| exchange.enrol().await)?;
+    let json = serde_json::to_vec(&enrolled);
+    let mut json = json.map_err(|error| Failure::Make { what: "JSON", reason: error.to_string() })?;
+    json.push(b'\n');
+    Ok(output.write(&json)?)
+}
+
+impl Guest {
+    fn ask(&self, broker: &BrokerArgs, ask: Ask<'_>) -> Result<Answer, Failure> {
+        self.run(broker, async |exchange| exchange.run(ask).await)
+    }
+
+    fn run<T>(
+        &self,
+        broker: &BrokerArgs,
+        run: impl AsyncFnOnce(&Exchange) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let exchange = Exchange::new(self.settings.broker(broker)?, detect(&self.paths)?, self.enroll)?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Make { what: "the runtime", reason: error.to_string() })?;
+        let done = runtime.block_on(run(&exchange));
+        // Hardware that never answers must not keep the process: its thread is left behind.
+        runtime.shutdown_background();
+        done
+    }
 }

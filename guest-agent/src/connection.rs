@@ -177,7 +177,7 @@ impl Connection {
     /// Posts `message` as JSON and reads the answer, within `left`.
     pub(crate) async fn post<A: DeserializeOwned>(
         &mut self,
-        path: &'static str,
+        path: &str,
         message: &(impl Serialize + Sync),
         left: Duration,
     ) -> Result<A, TransportError> {
@@ -192,7 +192,7 @@ impl Connection {
 
     async fn exchange(
         &mut self,
-        path: &'static str,
+        path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Option<Duration>, Bytes), TransportError> {
         let request = Request::builder()

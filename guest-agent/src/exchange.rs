@@ -5,17 +5,23 @@ use std::{
     time::Duration,
 };
 
-use evidence_formats::{binding::BindingDigest, bundle::Bundle, bytes::ReportData};
-use keys::{grant::GrantPayload, jwk::TeeKeyType, random::SystemRandom, secret::SecretBytes, tee_key::TeeKeyPair};
+use evidence_formats::{binding::BindingDigest, bundle::Bundle, bytes::ReportData, digest::HashAlgorithm};
+use keys::{
+    grant::GrantPayload, jwk::TeeKeyType, random::SystemRandom, secret::SecretBytes, tee_key::TeeKeyPair, tpm::TpmGrant,
+};
 use rustls::ClientConfig;
-use tee::{Attester, Collected};
+use tee::{
+    AttestError, Attester, Collected,
+    tpm::{ImportedSecret, Pcrs},
+};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     backoff::Backoff,
-    cli::{KeyKind, Profile},
+    cli::{EnrollChoice, KeyKind, Profile, Seal},
     connection::{Connection, TransportError},
     console,
+    enrolment::{EnrolmentState, is_about_unknown_key},
     failure::{Failure, Refusal},
     protocol::{ATTEST, AttestRequest, AttestResponse, CHALLENGE, Challenge, ChallengeRequest, GrantRequest},
     result,
@@ -35,6 +41,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) profile: Option<Profile>,
     /// Name of a secret.
     pub(crate) secret: Option<&'a str>,
+    /// Where it is to be opened.
+    pub(crate) seal: Option<Seal>,
 }
 
 /// What the broker gave.
@@ -52,10 +60,11 @@ pub(crate) struct Exchange {
     tls: Arc<ClientConfig>,
     /// Behind a lock because evidence is gathered on another thread.
     attester: Arc<Mutex<Box<dyn Attester>>>,
+    enroll: EnrollChoice,
 }
 
 /// Why one attempt ended.
-enum Attempt {
+pub(crate) enum Attempt {
     /// Worth another one, with a new challenge.
     Again(TransportError),
     /// Not.
@@ -76,19 +85,52 @@ impl From<Failure> for Attempt {
 
 impl Exchange {
     /// Prepares TLS; nothing is sent.
-    pub(crate) fn new(settings: BrokerSettings, attester: Box<dyn Attester>) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        settings: BrokerSettings,
+        attester: Box<dyn Attester>,
+        enroll: EnrollChoice,
+    ) -> Result<Self, Failure> {
         let tls = Arc::new(settings.pins.client_config().map_err(crate::settings::SettingsError::from)?);
-        Ok(Self { settings, tls, attester: Arc::new(Mutex::new(attester)) })
+        Ok(Self { settings, tls, attester: Arc::new(Mutex::new(attester)), enroll })
     }
 
-    /// Attests until there is an answer, a refusal, or the time is up.
+    /// Attests until there is an answer, a refusal, or the time is up. A key that the broker does not know is enrolled once.
     pub(crate) async fn run(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
+        let attested = self.repeat(async |time| Box::pin(self.once(ask, time)).await).await;
+        match attested {
+            Err(Failure::Refused(refusal)) if is_about_unknown_key(&refusal) && self.enrols().await? => {
+                console::say("the broker does not know this machine's attestation key: enrolling it");
+                let enrolled = self.enrol().await?;
+                match enrolled.state {
+                    EnrolmentState::Enrolled => {}
+                    EnrolmentState::AwaitingApproval => {
+                        return Err(Failure::AwaitingApproval { ak_name: enrolled.ak_name });
+                    }
+                }
+                self.repeat(async |time| Box::pin(self.once(ask, time)).await).await
+            }
+            other => other,
+        }
+    }
+
+    async fn enrols(&self) -> Result<bool, Failure> {
+        match self.enroll {
+            EnrollChoice::Auto => self.has_tpm().await,
+            EnrollChoice::Never => Ok(false),
+        }
+    }
+
+    /// Tries with growing pauses what may succeed later.
+    pub(crate) async fn repeat<T>(
+        &self,
+        mut once: impl AsyncFnMut(&Backoff) -> Result<T, Attempt>,
+    ) -> Result<T, Failure> {
         let mut backoff = Backoff::new(self.settings.timeout);
         let mut attempts: u32 = 0;
         loop {
             attempts = attempts.saturating_add(1);
-            let error = match Box::pin(self.once(ask, &backoff)).await {
-                Ok(answer) => return Ok(answer),
+            let error = match once(&backoff).await {
+                Ok(done) => return Ok(done),
                 Err(Attempt::Final(failure)) => return Err(failure),
                 Err(Attempt::Again(error)) => error,
             };
@@ -100,14 +142,19 @@ impl Exchange {
         }
     }
 
+    pub(crate) async fn connect(&self, time: &Backoff) -> Result<Connection, TransportError> {
+        Connection::open(&self.settings.address, Arc::clone(&self.tls), time.left()).await
+    }
+
     async fn once(&self, ask: Ask<'_>, time: &Backoff) -> Result<Answer, Attempt> {
-        let mut connection = Connection::open(&self.settings.address, Arc::clone(&self.tls), time.left()).await?;
+        let mut connection = self.connect(time).await?;
         let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
         let key = fresh_key(self.settings.key_kind)?;
         let binding = BindingDigest::native(&nonce, key.public())
             .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
         let evidence = self.evidence(binding.report_data()).await?;
-        let wanted = ask.secret.map(|name| GrantRequest { id: GRANT_ID, r#type: "secret", name });
+        let seal = ask.seal.map(Seal::name);
+        let wanted = ask.secret.map(|name| GrantRequest { id: GRANT_ID, r#type: "secret", name, seal });
         let request = AttestRequest {
             nonce: &nonce,
             tee_key: key.public(),
@@ -117,23 +164,51 @@ impl Exchange {
         };
         let response: AttestResponse = connection.post(ATTEST, &request, time.left()).await?;
         result::is_ours(&response.result, &nonce, key.public()).map_err(Failure::from)?;
-        let secret = ask.secret.map(|name| secret(name, &response, &key)).transpose()?;
-        Ok(Answer { result: response.result, secret })
+        let Some(name) = ask.secret else { return Ok(Answer { result: response.result, secret: None }) };
+        let plaintext = plaintext(&response, &key)?;
+        let secret = match TpmGrant::parse(&plaintext) {
+            Ok(sealed) => self.unseal(name, sealed).await?,
+            Err(_for_us_alone) if ask.seal.is_none() => secret(name, &plaintext)?,
+            Err(_for_us_alone) => return Err(Failure::Answer { expected: "a secret sealed to the TPM" }.into()),
+        };
+        Ok(Answer { result: response.result, secret: Some(secret) })
     }
 
-    /// Gathers evidence on a thread of its own, so that the connection stays alive meanwhile.
     async fn evidence(&self, report_data: ReportData) -> Result<Bundle, Failure> {
-        let attester = Arc::clone(&self.attester);
-        let gathering =
-            spawn_blocking(move || attester.lock().unwrap_or_else(PoisonError::into_inner).collect(&report_data));
-        let gathered = timeout(EVIDENCE_LIMIT, gathering).await;
-        let gathered = gathered.map_err(|_elapsed| Failure::EvidenceTimeout { limit: EVIDENCE_LIMIT })?;
-        let Collected { bundle, warnings } =
-            gathered.map_err(|error| Failure::Make { what: "evidence", reason: error.to_string() })??;
+        let Collected { bundle, warnings } = self.with_attester(move |attester| attester.collect(&report_data)).await?;
         for warning in warnings {
             console::say(&format!("warning: {warning}"));
         }
         Ok(bundle)
+    }
+
+    /// Asks hardware or TPM on a thread of its own, so that the connection stays alive meanwhile.
+    pub(crate) async fn with_attester<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut dyn Attester) -> Result<T, AttestError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let attester = Arc::clone(&self.attester);
+        let asking = spawn_blocking(move || ask(&mut **attester.lock().unwrap_or_else(PoisonError::into_inner)));
+        let asked = timeout(EVIDENCE_LIMIT, asking).await;
+        let asked = asked.map_err(|_elapsed| Failure::EvidenceTimeout { limit: EVIDENCE_LIMIT })?;
+        Ok(asked.map_err(|error| Failure::Make { what: "evidence", reason: error.to_string() })??)
+    }
+
+    /// The secret called `name`, opened by the TPM.
+    async fn unseal(&self, name: &str, sealed: TpmGrant) -> Result<SecretBytes, Failure> {
+        if sealed.grant != name {
+            return Err(Failure::Answer { expected: "the secret that was asked for" });
+        }
+        let bank = HashAlgorithm::from_name(sealed.bank.name());
+        let pcrs = Pcrs::new(bank.ok_or(Failure::Answer { expected: "a known PCR bank" })?, sealed.pcrs.clone());
+        let object = sealed.object.clone();
+        let wrapped = ImportedSecret { public: object.public, duplicate: object.duplicate, symseed: object.symseed };
+        let unsealed = self
+            .with_attester(move |attester| attester.tpm().map(|tpm| tpm.unseal(&wrapped, &pcrs)).transpose())
+            .await?
+            .ok_or(Failure::NoTpm)?;
+        let opened = sealed.open(SecretBytes::new(unsealed.to_vec()));
+        opened.map_err(|_unopened| Failure::Answer { expected: "a secret under the key that the TPM opened" })
     }
 }
 
@@ -147,8 +222,8 @@ fn fresh_key(kind: KeyKind) -> Result<TeeKeyPair, Failure> {
     made.map_err(|error| Failure::Make { what: "a key", reason: error.to_string() })
 }
 
-/// The secret called `name`, opened with our key.
-fn secret(name: &str, response: &AttestResponse, key: &TeeKeyPair) -> Result<SecretBytes, Failure> {
+/// What was sealed to our key.
+fn plaintext(response: &AttestResponse, key: &TeeKeyPair) -> Result<SecretBytes, Failure> {
     if let Some(denied) = response.denied.iter().find(|denied| denied.id == GRANT_ID) {
         return Err(Failure::Refused(Refusal {
             code: denied.code.clone(),
@@ -159,9 +234,12 @@ fn secret(name: &str, response: &AttestResponse, key: &TeeKeyPair) -> Result<Sec
     }
     let grant = response.grants.iter().find(|grant| grant.id == GRANT_ID);
     let grant = grant.ok_or(Failure::Answer { expected: "the secret or a reason why not" })?;
-    let opened =
-        key.open(&grant.sealed).map_err(|_unopened| Failure::Answer { expected: "a secret sealed to our key" })?;
-    let payload = GrantPayload::parse(&opened);
+    key.open(&grant.sealed).map_err(|_unopened| Failure::Answer { expected: "a secret sealed to our key" })
+}
+
+/// The secret called `name`.
+fn secret(name: &str, plaintext: &SecretBytes) -> Result<SecretBytes, Failure> {
+    let payload = GrantPayload::parse(plaintext);
     let payload = payload.map_err(|_unreadable| Failure::Answer { expected: "a secret with its name" })?;
     if payload.grant == name {
         Ok(payload.value)

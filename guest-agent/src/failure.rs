@@ -47,6 +47,15 @@ pub enum Failure {
         /// How long was waited.
         limit: Duration,
     },
+    /// There is no TPM whose key could be enrolled or that could open a secret.
+    #[error("expected a TPM that has a part in this machine's evidence")]
+    NoTpm,
+    /// The key is enrolled and does not count yet.
+    #[error("the attestation key {ak_name} waits for the operator's approval")]
+    AwaitingApproval {
+        /// Its name, hex.
+        ak_name: String,
+    },
     /// A key or a message could not be made.
     #[error("expected to make {what}: {reason}")]
     Make {
@@ -130,10 +139,10 @@ impl Failure {
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Refused(_) => 1,
+            Self::Refused(_) | Self::AwaitingApproval { .. } => 1,
             Self::Settings(_) | Self::Output(_) | Self::Argument { .. } | Self::Event(_) | Self::Process(_) => 2,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
-            Self::Evidence(_) | Self::Extend(_) | Self::EvidenceTimeout { .. } | Self::Make { .. } => 4,
+            Self::NoTpm | Self::Evidence(_) | Self::Extend(_) | Self::EvidenceTimeout { .. } | Self::Make { .. } => 4,
         }
     }
 
@@ -154,7 +163,11 @@ impl Failure {
             Self::Evidence(AttestError::NoTee { .. }) => {
                 Some("this runs in confidential guests only: there is no sample evidence".into())
             }
+            Self::AwaitingApproval { ak_name } => {
+                Some(format!("the operator decides with: countersign enrollments approve {ak_name}"))
+            }
             Self::Settings(_)
+            | Self::NoTpm
             | Self::Output(_)
             | Self::Argument { .. }
             | Self::Process(_)
@@ -195,6 +208,7 @@ impl Refusal {
                 "the evidence is not genuine hardware evidence that this broker trusts: check its trust anchors"
             }
             "endorsement" => "the broker lacks certificates or revocation lists of this platform",
+            "enroll" => "the broker does not enrol this machine's TPM",
             "binding" => "the evidence is not an answer to this broker's challenge: run the command again",
             "baseline" => "this guest or its platform is set up in a way that the operator does not accept",
             "reference" => "what runs in this guest is not among the reference values",

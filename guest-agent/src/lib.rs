@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod connection;
 mod console;
+mod enrolment;
 mod exchange;
 mod failure;
 mod output;

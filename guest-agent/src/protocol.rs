@@ -36,6 +36,9 @@ pub(crate) struct GrantRequest<'a> {
     pub(crate) id: &'static str,
     pub(crate) r#type: &'static str,
     pub(crate) name: &'a str,
+    /// `tpm`: only the guest's TPM opens it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seal: Option<&'static str>,
 }
 
 /// The answer to evidence that is good.

@@ -1,5 +1,7 @@
 //! Settings: the file, overridden by flags.
 
+mod tpm;
+
 use std::{
     fs,
     io::{self, ErrorKind},
@@ -9,9 +11,14 @@ use std::{
 
 use hyper::Uri;
 use serde::Deserialize;
-use tee::{Paths, RegisterPaths, tsm::TsmRoot};
+use tee::{
+    Paths, RegisterPaths,
+    tpm::{NotAnAddress, NotPcrs},
+    tsm::TsmRoot,
+};
 use thiserror::Error;
 
+use self::tpm::TpmSection;
 use crate::{
     cli::{BrokerArgs, KeyKind, TeeArgs},
     tls::{BrokerPins, PinError},
@@ -41,6 +48,7 @@ pub struct SettingsFile {
     runtime_event_log: Option<PathBuf>,
     init_data: Option<PathBuf>,
     privilege_level: Option<u8>,
+    tpm: TpmSection,
 }
 
 /// Why the settings are no good.
@@ -87,6 +95,12 @@ pub enum SettingsError {
     /// A pin is no good.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// No address of a TPM.
+    #[error(transparent)]
+    TpmAddress(#[from] NotAnAddress),
+    /// No PCRs.
+    #[error(transparent)]
+    Pcrs(#[from] NotPcrs),
     /// A number out of its range.
     #[error("expected {setting} between {least} and {most}, found {found}")]
     Range {
@@ -150,6 +164,7 @@ impl SettingsFile {
             },
             init_data: flags.init_data.clone().or(self.init_data.clone()),
             privilege_level,
+            tpm: default.tpm,
         })
     }
 

@@ -6,7 +6,7 @@ use base64::{
     Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{TpmError, TpmPublic, TpmQuote, TpmSignature};
 use crate::{
@@ -71,21 +71,66 @@ pub(crate) struct FullDocument {
     pub(crate) td_quote: Option<Vec<u8>>,
 }
 
-#[derive(Deserialize)]
+/// The parts of a document, as the TPM gave them: the `tpm` item of a bundle, whose logs have items of their own.
+#[derive(Debug, Clone, Copy)]
+pub struct TpmDocument<'a> {
+    /// TPMT_PUBLIC of the attestation key.
+    pub ak_public: &'a [u8],
+    /// Its certificate, then intermediates, in DER; may be empty.
+    pub ak_certificates: &'a [Vec<u8>],
+    /// TPMS_ATTEST.
+    pub message: &'a [u8],
+    /// TPMT_SIGNATURE.
+    pub signature: &'a [u8],
+    /// The quoted values, of any bank.
+    pub pcrs: &'a BTreeMap<u8, Digest>,
+}
+
+impl TpmDocument<'_> {
+    /// The JSON document.
+    ///
+    /// # Errors
+    /// [`TpmError::Document`] when the serializer fails.
+    pub fn to_json(&self) -> Result<Vec<u8>, TpmError> {
+        let encode = |bytes: &[u8]| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        let mut pcrs: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for (pcr, value) in self.pcrs {
+            pcrs.entry(value.algorithm().to_string()).or_default().insert(pcr.to_string(), value.to_string());
+        }
+        let document = Document {
+            ak_public: Some(encode(self.ak_public)),
+            ak_certificates: self.ak_certificates.iter().map(|der| encode(der)).collect(),
+            quote: QuoteDocument { message: encode(self.message), signature: encode(self.signature) },
+            pcrs,
+            event_log: None,
+            ima_log: None,
+            hcl_report: None,
+            td_quote: None,
+        };
+        serde_json::to_vec(&document).map_err(|error| TpmError::Document(error.to_string()))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(skip_serializing_if = "Option::is_none")]
     ak_public: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ak_certificates: Vec<String>,
     quote: QuoteDocument,
     pcrs: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     event_log: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ima_log: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     hcl_report: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     td_quote: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuoteDocument {
     message: String,

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::cli::{AkChoice, EnrollChoice, TpmArgs};
 
 fn parse(text: &str) -> Result<SettingsFile, SettingsError> {
     SettingsFile::parse(text, Path::new("agent.toml"))
@@ -22,6 +23,7 @@ fn the_sample_names_every_setting_and_is_valid() {
         runtime_event_log,
         init_data,
         privilege_level,
+        tpm,
     } = parse(&sample).unwrap();
     assert_eq!(BrokerAddress::parse(&broker.unwrap()).unwrap().port, 8443);
     assert!(BrokerPins::load(None, &broker_spki).is_ok());
@@ -34,6 +36,10 @@ fn the_sample_names_every_setting_and_is_valid() {
     assert_eq!(measurement_registers.unwrap(), default.registers.registers);
     assert_eq!(runtime_event_log.unwrap(), default.registers.log);
     assert!(init_data.is_none());
+    let TpmSection { address, event_log, ima_log, ak, pcrs, enroll } = tpm;
+    assert!(address.is_some() && event_log.is_some() && ima_log.is_some() && pcrs.is_some());
+    assert_eq!((ak, enroll), (Some(AkChoice::EccP256), Some(EnrollChoice::Auto)));
+    assert_eq!(parse(&sample).unwrap().tpm(&TpmArgs::default()).unwrap(), default.tpm);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::{
     tdx_guest::TdxGuest,
     throttle::Throttle,
     tsm::{self, Blobs, Request, TsmError, TsmProvider, TsmRoot},
+    vtpm::{self, GuestTpm, TpmSettings},
 };
 
 /// Where the kernel's interfaces are, and what to ask them for.
@@ -32,6 +33,8 @@ pub struct Paths {
     pub init_data: Option<PathBuf>,
     /// The privilege level (SNP: VMPL, 0 to 3) to report; `None`: the most privileged that this guest may ask for.
     pub privilege_level: Option<u8>,
+    /// Where the TPM is, and what to ask it for.
+    pub tpm: TpmSettings,
 }
 
 impl Default for Paths {
@@ -45,6 +48,7 @@ impl Default for Paths {
             registers: RegisterPaths::default(),
             init_data: None,
             privilege_level: None,
+            tpm: TpmSettings::default(),
         }
     }
 }
@@ -65,13 +69,22 @@ pub trait Attester: fmt::Debug + Send {
     /// # Errors
     /// [`AttestError`] when the hardware, the host or the kernel gives no evidence, or gives other evidence than asked.
     fn collect(&mut self, report_data: &ReportData) -> Result<Collected, AttestError>;
+
+    /// The TPM that has a part in the evidence: its key can be enrolled, and it opens what is sealed to it.
+    fn tpm(&mut self) -> Option<&mut GuestTpm> {
+        None
+    }
 }
 
-/// Finds the hardware from what the kernel offers. Nothing is asked of the hardware.
+/// Finds hardware and TPM from what the kernel offers. The hardware is asked nothing, the TPM for certificates.
 ///
 /// # Errors
 /// [`AttestError::NoTee`] when there is none, otherwise why what is there does not work.
 pub fn detect(paths: &Paths) -> Result<Box<dyn Attester>, AttestError> {
+    vtpm::beside(detect_hardware(paths), paths)
+}
+
+fn detect_hardware(paths: &Paths) -> Result<Box<dyn Attester>, AttestError> {
     match tsm::probe(&paths.tsm_root) {
         Ok(TsmProvider::SevGuest | TsmProvider::TdxGuest) => Ok(Box::new(TsmAttester::new(paths))),
         // The directory is there before a driver is, and the device may come without the directory.
@@ -166,6 +179,7 @@ mod tests {
             tsm_root: TsmRoot::new("/nonexistent/tsm"),
             sev_guest: "/nonexistent/sev-guest".into(),
             tdx_guest: "/nonexistent/tdx_guest".into(),
+            tpm: TpmSettings { address: None, ..TpmSettings::default() },
             ..Paths::default()
         };
         let error = detect(&paths).map(|_attester| ()).unwrap_err();

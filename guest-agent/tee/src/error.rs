@@ -11,7 +11,7 @@ use evidence_formats::{
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::{sev_guest::SevGuestError, tdx_guest::TdxGuestError, tsm::TsmError};
+use crate::{sev_guest::SevGuestError, tdx_guest::TdxGuestError, tpm::TpmError, tsm::TsmError};
 
 /// Why there is no evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -34,6 +34,9 @@ pub enum AttestError {
     /// `/dev/tdx_guest` or the host's quote generation service failed.
     #[error("the TDX guest device gave no evidence")]
     TdxGuest(#[from] TdxGuestError),
+    /// The TPM failed.
+    #[error("the TPM gave no evidence")]
+    Tpm(#[from] TpmError),
     /// What came as a report is none.
     #[error("expected an SNP attestation report from the hardware")]
     SnpReport(#[from] SnpReportError),
@@ -66,6 +69,9 @@ pub enum Warning {
     /// The host's certificate table is malformed; the evidence goes without it.
     #[error("dropped the host's certificate table: {0}")]
     CertificateTable(CertTableError),
+    /// The TPM cannot be used; the evidence goes without it.
+    #[error("left out the TPM: {0}")]
+    Tpm(TpmError),
     /// The firmware's event log cannot be read; the evidence goes without it.
     #[error("left out the event log: {errno}")]
     EventLog {

@@ -100,7 +100,12 @@ impl Guest {
     /// When the binary is missing.
     pub fn agent(&self) -> Result<Command> {
         let mut command = Command::new(binary("countersign-agent")?);
-        command.arg("--tsm-root").arg(self.path("tsm")).arg("--cc-event-log").arg(self.path("ccel"));
+        command
+            .args(["--tpm-address", "none"])
+            .arg("--tsm-root")
+            .arg(self.path("tsm"))
+            .arg("--cc-event-log")
+            .arg(self.path("ccel"));
         command.arg("--measurement-registers").arg(self.path("registers"));
         command.arg("--runtime-event-log").arg(self.path("runtime-eventlog"));
         command.current_dir(self.directory.path());

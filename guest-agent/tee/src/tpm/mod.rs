@@ -59,7 +59,7 @@ pub use self::{
     error::TpmError,
     key::{Hierarchy, Key, PersistentHandle},
     nv::{NvAttributes, NvIndex, NvPublic},
-    pcr::Pcrs,
+    pcr::{NotPcrs, Pcrs},
     quote::{Quote, QuotedPcrs},
     response::{Malformed, Response, Shape},
     response_code::ResponseCode,

@@ -3,12 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    str::FromStr,
 };
 
 use evidence_formats::{
     digest::{Digest, HashAlgorithm},
     tpm::PcrSelection,
 };
+
+use thiserror::Error;
 
 use super::{
     Malformed, Tpm, TpmError,
@@ -63,6 +66,32 @@ impl fmt::Display for Pcrs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let indices: Vec<_> = self.indices.iter().map(u8::to_string).collect();
         write!(f, "{}:{}", self.bank, indices.join(","))
+    }
+}
+
+/// A text that names no PCRs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected PCRs such as sha256:0-23 or sha384:0-7,11, of SHA-256 or better")]
+pub struct NotPcrs;
+
+impl FromStr for Pcrs {
+    type Err = NotPcrs;
+
+    fn from_str(text: &str) -> Result<Self, NotPcrs> {
+        let (bank, list) = text.split_once(':').ok_or(NotPcrs)?;
+        // No claim rests on SHA-1.
+        let bank = HashAlgorithm::from_name(bank).filter(|bank| *bank != HashAlgorithm::Sha1).ok_or(NotPcrs)?;
+        let index = |text: &str| text.parse().ok().filter(|pcr: &u8| *pcr < 24).ok_or(NotPcrs);
+        let mut indices = BTreeSet::new();
+        for part in list.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (index(first)?, index(last)?);
+            if first > last {
+                return Err(NotPcrs);
+            }
+            indices.extend(first..=last);
+        }
+        Ok(Self { bank, indices })
     }
 }
 
@@ -148,5 +177,20 @@ impl Tpm {
     /// [`TpmError`] with `TPM_RC_LOCALITY` for every other PCR.
     pub fn pcr_reset(&self, pcr: u8) -> Result<(), TpmError> {
         self.ask(Command::new(CommandCode::PCR_RESET, &[pcr.into()]).with_password(), |_nothing| Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_read_as_people_write_them() {
+        let all = "sha256:0-23".parse();
+        assert_eq!(all, Ok(Pcrs::all(HashAlgorithm::Sha256)));
+        assert_eq!("sha384:0-2,7,11".parse(), Ok(Pcrs::new(HashAlgorithm::Sha384, [0, 1, 2, 7, 11])));
+        for text in ["", "sha256", "sha256:", "sha1:0", "md5:0", "sha256:24", "sha256:3-1", "sha256:a", "sha256:1,"] {
+            assert_eq!(text.parse::<Pcrs>(), Err(NotPcrs), "{text}");
+        }
     }
 }

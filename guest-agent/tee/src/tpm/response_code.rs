@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(told(0x1DF), "TPM_RC_INTEGRITY (0x1df, parameter 1)");
         assert_eq!(told(0x18B), "TPM_RC_HANDLE (0x18b, handle 1)");
         assert_eq!(told(0x902), "TPM_RC_OBJECT_MEMORY (0x902)");
-        assert_eq!(told(0x7FF), "a code of the vendor (0x7ff)");
+        assert_eq!(told(0x57F), "a code of the vendor (0x57f)");
         assert!(ResponseCode(0x99D).is(ResponseCode::POLICY_FAIL));
         assert!(!ResponseCode(0x99E).is(ResponseCode::POLICY_FAIL));
     }
