@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{PolicyError, PolicyId, PolicyPackage, RegoProgram};
+use super::{
+    PolicyError, PolicyId, PolicyPackage, RegoProgram,
+    facts::{value_of, value_of_json},
+};
 use crate::{Claims, Timestamp, ar4si::TrustVector, baseline::BaselineOutcome, reference::ReferenceOutcome};
 
 /// What an appraisal policy reads, as `input`.
@@ -70,7 +73,7 @@ impl AppraisalPolicy {
     /// [`PolicyError`] when the input is too large, a limit is hit, the evaluation fails, or an output is absent or of the
     /// wrong type. Whoever calls treats each as a refusal.
     pub fn evaluate(&self, input: &AppraisalInput<'_>) -> Result<PolicyVerdict, PolicyError> {
-        verdict(&self.program.evaluate(input)?)
+        verdict(&self.program.evaluate(value_of(input)?)?)
     }
 
     /// Evaluates the policy over the recorded JSON of an [`AppraisalInput`], to see what it would have said then.
@@ -78,7 +81,7 @@ impl AppraisalPolicy {
     /// # Errors
     /// As [`AppraisalPolicy::evaluate`].
     pub fn replay(&self, recorded: &RawValue) -> Result<PolicyVerdict, PolicyError> {
-        verdict(&self.program.evaluate(recorded)?)
+        verdict(&self.program.evaluate(value_of_json(recorded.get())?)?)
     }
 
     /// The same by another implementation, the interpreter: its answer must be the same.
@@ -86,7 +89,7 @@ impl AppraisalPolicy {
     /// # Errors
     /// As [`AppraisalPolicy::evaluate`].
     pub fn interpret(&self, input: &AppraisalInput<'_>) -> Result<PolicyVerdict, PolicyError> {
-        verdict(&self.program.interpret(input)?)
+        verdict(&self.program.interpret(value_of(input)?)?)
     }
 }
 

@@ -48,12 +48,10 @@ pub enum PolicyError {
         message: String,
     },
     /// The input is too long.
-    #[error("expected a policy input of at most {limit} bytes, found {actual}")]
+    #[error("expected a policy input of at most {limit} bytes")]
     InputSize {
         /// Most bytes.
         limit: usize,
-        /// Bytes found.
-        actual: usize,
     },
     /// The evaluation took too long.
     #[error("expected an evaluation within {limit}")]

@@ -9,6 +9,7 @@ mod checks;
 #[cfg(test)]
 mod documented;
 mod error;
+mod facts;
 mod outputs;
 mod program;
 mod release;

@@ -18,8 +18,6 @@ use super::{error::PolicyError, outputs::Outputs};
 
 /// Longest policy source, in bytes.
 const MAX_SOURCE: usize = 256 * 1024;
-/// Longest input, in bytes of JSON.
-const MAX_INPUT: usize = 1024 * 1024;
 /// Most instructions of one evaluation: the built-in policies need a few hundred.
 const MAX_INSTRUCTIONS: usize = 2_000_000;
 /// Most time of one evaluation. A watchdog for the stuck case; it is wall time, so it is generous, and the instruction
@@ -203,7 +201,7 @@ impl RegoProgram {
     }
 
     /// Runs the compiled program over `input` in a machine of its own.
-    pub(super) fn evaluate<I: Serialize + ?Sized>(&self, input: &I) -> Result<Outputs, PolicyError> {
+    pub(super) fn evaluate(&self, input: Value) -> Result<Outputs, PolicyError> {
         let mut machine = RegoVM::new();
         machine.load_program(Arc::clone(&self.program));
         machine.set_max_instructions(MAX_INSTRUCTIONS);
@@ -211,14 +209,14 @@ impl RegoProgram {
             limit: MAX_TIME,
             check_interval: TIME_CHECK_INTERVAL,
         }));
-        machine.set_input(rego_value(input)?);
+        machine.set_input(input);
         machine.execute_entry_point_by_name(ENTRY_POINT).map(Outputs::new).map_err(|error| stopped(&error))
     }
 
     /// Runs the same policy in the interpreter: another implementation that must give the same answer.
-    pub(super) fn interpret<I: Serialize + ?Sized>(&self, input: &I) -> Result<Outputs, PolicyError> {
+    pub(super) fn interpret(&self, input: Value) -> Result<Outputs, PolicyError> {
         self.interpreted
-            .eval_with_input(rego_value(input)?)
+            .eval_with_input(input)
             .map(Outputs::new)
             .map_err(|error| PolicyError::Evaluation { message: error.to_string() })
     }
@@ -240,15 +238,6 @@ pub(super) fn engine_with(package: PolicyPackage, source: &str) -> Result<Engine
         return Err(PolicyError::Package { expected: package.as_str(), actual: actual.to_owned() });
     }
     Ok(engine)
-}
-
-/// `input` as a value of the engine, checked for size.
-fn rego_value<I: Serialize + ?Sized>(input: &I) -> Result<Value, PolicyError> {
-    let json = serde_json::to_string(input).map_err(|error| PolicyError::Input { message: error.to_string() })?;
-    if json.len() > MAX_INPUT {
-        return Err(PolicyError::InputSize { limit: MAX_INPUT, actual: json.len() });
-    }
-    Value::from_json_str(&json).map_err(|error| PolicyError::Input { message: error.to_string() })
 }
 
 fn forbidden_builtin(program: &Program) -> Option<String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{PolicyError, PolicyId, PolicyPackage, RegoProgram};
+use super::{PolicyError, PolicyId, PolicyPackage, RegoProgram, facts::value_of};
 use crate::{
     Claims, Timestamp,
     appraisal::{Affirmed, Appraisal},
@@ -137,7 +137,7 @@ impl ReleasePolicy {
     /// [`PolicyError`] when the input is too large, a limit is hit, the evaluation fails, or an output is absent or of the
     /// wrong type. Whoever calls treats each as a refusal.
     pub fn evaluate(&self, input: &ReleaseInput<'_>) -> Result<ReleaseDecision, PolicyError> {
-        decision(&self.program.evaluate(input)?)
+        decision(&self.program.evaluate(value_of(input)?)?)
     }
 
     /// The same by another implementation, the interpreter: its answer must be the same.
@@ -145,7 +145,7 @@ impl ReleasePolicy {
     /// # Errors
     /// As [`ReleasePolicy::evaluate`].
     pub fn interpret(&self, input: &ReleaseInput<'_>) -> Result<ReleaseDecision, PolicyError> {
-        decision(&self.program.interpret(input)?)
+        decision(&self.program.interpret(value_of(input)?)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Costs of the core beside the bare cryptography they cannot do without. Exits with 1 when a limit is exceeded.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
+mod policy;
 mod tdx;
 
 use std::{hint::black_box, process::ExitCode};
@@ -32,6 +33,7 @@ fn main() -> Result<ExitCode> {
     let mut rows = vec![parse(&genuine)?, warm(&simulated)?, warm_with_table(&simulated)?, cold(&simulated)?];
     rows.extend(peer(&genuine)?);
     rows.extend(tdx::rows()?);
+    rows.extend(policy::rows(&simulated)?);
     rows.extend(releases()?);
     println!("{}", markdown(&rows));
     Ok(if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
