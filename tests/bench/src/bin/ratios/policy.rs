@@ -144,7 +144,7 @@ fn refusing_chips() -> String {
     let chips: Vec<String> = (0..CHIPS).map(|chip| format!("\"{}\"", digest(100_000 + chip).repeat(2))).collect();
     let unless_revoked = "\tup_to_date\n\tnot input.claims.instance in revoked_chips\n}";
     let policy = AppraisalPolicy::BUILT_IN_SOURCE.replacen("\tup_to_date\n}", unless_revoked, 1);
-    format!("{policy}\nrevoked_chips := {{{}}}\n", chips.join(", "))
+    format!("{policy}\nrevoked_chips := {{{}}}\n", chips.join(",\n"))
 }
 
 /// A text like a SHA-256 digest, another one for each number.
