@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
     rulebook::Rulebook,
-    store::{KeyPurpose, Store, StoreError, TenantId, sqlite::SqliteStore},
+    store::{KeyPurpose, Retention, Store, StoreError, TenantId, sqlite::SqliteStore},
     vault::Vault,
 };
 
@@ -31,6 +31,9 @@ pub(crate) const STORE_FILE: &str = "countersign.db";
 
 /// Long request bodies in memory at once: together about 100 MB at the default limit.
 const LONG_BODIES: usize = 16;
+
+/// Seconds.
+const DAY: i64 = 24 * 60 * 60;
 
 /// How attestation results are signed: the algorithm that every relying party's library has.
 pub(crate) const SIGNATURE: SignatureAlgorithm = SignatureAlgorithm::Es256;
@@ -142,7 +145,13 @@ impl Broker {
 
     /// Drops what is of no use any more.
     pub(crate) async fn sweep(&self) -> Result<()> {
-        Ok(self.store.sweep(clock::now(), self.limits.unauthenticated_decisions).await?)
+        let now = clock::now();
+        let keep = Retention {
+            unauthenticated: self.limits.unauthenticated_decisions,
+            decisions: self.limits.decisions,
+            since: now.plus_seconds(i64::from(self.limits.decision_days).saturating_mul(-DAY)),
+        };
+        Ok(self.store.sweep(now, keep).await?)
     }
 }
 

@@ -114,6 +114,10 @@ pub struct Limits {
     pub result_seconds: u32,
     /// Records of refused evidence that could not be authenticated; older ones are dropped.
     pub unauthenticated_decisions: u32,
+    /// Records of decisions; older ones are dropped. They are what a policy is replayed on.
+    pub decisions: u32,
+    /// Days that the record of a decision is kept.
+    pub decision_days: u32,
 }
 
 impl Default for Limits {
@@ -131,6 +135,8 @@ impl Default for Limits {
             nonce_seconds: 300,
             result_seconds: 900,
             unauthenticated_decisions: 10_000,
+            decisions: 1_000_000,
+            decision_days: 90,
         }
     }
 }
@@ -227,6 +233,8 @@ impl Limits {
             ("nonce_seconds", u64::from(self.nonce_seconds), 1, 300),
             ("result_seconds", u64::from(self.result_seconds), 1, 3600),
             ("unauthenticated_decisions", u64::from(self.unauthenticated_decisions), 0, 1 << 30),
+            ("decisions", u64::from(self.decisions), 1, 1 << 30),
+            ("decision_days", u64::from(self.decision_days), 1, 3650),
         ];
         match ranges.into_iter().find(|(_, found, least, most)| found < least || found > most) {
             Some((name, found, least, most)) => {

@@ -4,8 +4,14 @@
 
 use evidence_formats::{binding::Nonce, code::Code};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use verifier::{Appraisal, Explanation, Timestamp};
+use serde_json::value::{RawValue, to_raw_value};
+use verifier::{
+    Appraisal, Explanation, Timestamp, Unchecked,
+    ar4si::{Tier, TrustLabel, TrustVector},
+    baseline::BaselineOutcome,
+    policy::PolicyId,
+    reference::ReferenceOutcome,
+};
 
 use crate::store::TenantId;
 
@@ -63,6 +69,12 @@ pub(crate) struct GrantRecord {
     pub(crate) kind: &'static str,
     /// What was asked for.
     pub(crate) name: String,
+    /// The workloads that it is for.
+    pub(crate) workloads: Vec<String>,
+    /// Seconds that were asked for.
+    pub(crate) requested_ttl: u32,
+    /// The release policy that decided.
+    pub(crate) policy: PolicyId,
     /// The version that was released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<u32>,
@@ -78,7 +90,7 @@ pub(crate) struct GrantRecord {
 }
 
 /// The whole record.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct DecisionRecord {
     /// The attestation id.
     pub(crate) id: String,
@@ -102,41 +114,47 @@ pub(crate) struct DecisionRecord {
     pub(crate) reasons: Vec<RecordedReason>,
     /// What the evidence said, when it was authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) claims: Option<Value>,
+    pub(crate) claims: Option<Box<RawValue>>,
     /// How it was judged, when it was authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) appraisal: Option<AppraisalRecord>,
+    pub(crate) appraisal: Option<Box<RawValue>>,
     /// Every check in its order, and what to do next.
     pub(crate) explanation: Explanation,
     /// What became of each grant.
     pub(crate) grants: Vec<GrantRecord>,
 }
 
-/// How authenticated evidence was judged.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct AppraisalRecord {
-    status: Value,
-    trust_vector: Value,
-    policy: Value,
-    reference_values: Value,
-    relaxed: Vec<String>,
-    unchecked: Value,
-    remarks: Vec<String>,
+/// How authenticated evidence was judged. With the claims it is all that the policies read, so that another policy can be
+/// put in their place afterwards; see [`crate::replay`].
+#[derive(Debug, Serialize)]
+struct AppraisalRecord<'a> {
+    status: Tier,
+    trust_vector: TrustVector,
+    policy: Option<&'a PolicyId>,
+    baseline: &'a BaselineOutcome,
+    reference_values: &'a ReferenceOutcome,
+    relaxed: &'a [String],
+    allowed_warnings: &'a [TrustLabel],
+    unchecked: &'a [Unchecked],
+    remarks: Vec<&'a str>,
 }
 
-impl AppraisalRecord {
-    /// What an appraisal found.
-    pub(crate) fn of(appraisal: &Appraisal) -> Result<Self, serde_json::Error> {
-        Ok(Self {
-            status: serde_json::to_value(appraisal.status())?,
-            trust_vector: serde_json::to_value(appraisal.trust_vector())?,
-            policy: serde_json::to_value(appraisal.policy())?,
-            reference_values: serde_json::to_value(appraisal.reference_values())?,
-            relaxed: appraisal.relaxed().to_vec(),
-            unchecked: serde_json::to_value(appraisal.unchecked())?,
-            remarks: appraisal.remarks().iter().cloned().collect(),
-        })
-    }
+/// What an appraisal found, written once: the record takes the text as it is.
+pub(crate) fn written(
+    appraisal: &Appraisal,
+    allowed_warnings: &[TrustLabel],
+) -> Result<Box<RawValue>, serde_json::Error> {
+    to_raw_value(&AppraisalRecord {
+        status: appraisal.status(),
+        trust_vector: appraisal.trust_vector(),
+        policy: appraisal.policy(),
+        baseline: appraisal.baseline(),
+        reference_values: appraisal.reference_values(),
+        relaxed: appraisal.relaxed(),
+        allowed_warnings,
+        unchecked: appraisal.unchecked(),
+        remarks: appraisal.remarks().iter().map(String::as_str).collect(),
+    })
 }
 
 /// At most [`REASONS`] reasons.

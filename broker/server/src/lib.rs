@@ -22,6 +22,7 @@ mod http;
 mod metrics;
 mod nonce;
 mod release;
+mod replay;
 mod rulebook;
 mod store;
 mod vault;

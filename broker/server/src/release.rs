@@ -21,6 +21,9 @@ use crate::{
     vault::{Vault, VaultError},
 };
 
+/// The release policy does not allow the grant.
+pub(crate) const DENIED_BY_POLICY: Code = Code::new("release.policy.denied");
+
 /// A released grant: sealed, with the lease to record.
 #[derive(Debug)]
 pub(crate) struct Released {
@@ -116,30 +119,36 @@ impl Releaser<'_> {
         let input = ReleaseInput::new(self.affirmed, grant, lease, self.tenant.as_str(), self.now);
         match self.policy.evaluate(&input) {
             Ok(decision) if decision.allowed => Ok(decision.max_ttl),
-            Ok(decision) => {
-                Err(Denied { code: Code::new("release.policy.denied"), reasons: decision.deny.into_iter().collect() })
-            }
+            Ok(decision) => Err(Denied { code: DENIED_BY_POLICY, reasons: decision.deny.into_iter().collect() }),
             // A policy that fails allows nothing.
             Err(error) => Err(Denied { code: error.code(), reasons: vec![error.to_string()] }),
         }
     }
-}
 
-/// What is recorded about a grant.
-pub(crate) fn record(request: &GrantRequest, outcome: &Result<Released, Denied>) -> GrantRecord {
-    let base = GrantRecord {
-        id: request.id.clone(),
-        kind: request.kind.as_str(),
-        name: request.name.clone(),
-        version: None,
-        lease: None,
-        code: None,
-        reasons: Vec::new(),
-    };
-    match outcome {
-        Ok(released) => {
-            GrantRecord { version: Some(released.lease.version), lease: Some(released.lease.id.clone()), ..base }
+    /// What is recorded about a grant: what was asked, by which policy it was judged, and what came of it.
+    pub(crate) fn record(
+        &self,
+        request: &GrantRequest,
+        secret: Option<&SecretVersion>,
+        outcome: &Result<Released, Denied>,
+    ) -> GrantRecord {
+        let base = GrantRecord {
+            id: request.id.clone(),
+            kind: request.kind.as_str(),
+            name: request.name.clone(),
+            workloads: secret.map(|secret| secret.workloads.clone()).unwrap_or_default(),
+            requested_ttl: self.longest(),
+            policy: self.policy.id().clone(),
+            version: None,
+            lease: None,
+            code: None,
+            reasons: Vec::new(),
+        };
+        match outcome {
+            Ok(released) => {
+                GrantRecord { version: Some(released.lease.version), lease: Some(released.lease.id.clone()), ..base }
+            }
+            Err(denied) => GrantRecord { code: Some(denied.code), reasons: denied.reasons.clone(), ..base },
         }
-        Err(denied) => GrantRecord { code: Some(denied.code), reasons: denied.reasons.clone(), ..base },
     }
 }

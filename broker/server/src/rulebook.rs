@@ -77,6 +77,7 @@ pub(crate) fn built_in(kind: PolicyKind) -> PolicyVersion {
         digest: verifier::policy::PolicyDigest::of(source).to_string(),
         author: "built in".to_owned(),
         created_at: Timestamp::from_unix(0),
+        restores: None,
         source: source.to_owned(),
     }
 }

@@ -139,8 +139,12 @@ fn baseline_reasons(baseline: &BaselineOutcome) -> Vec<Reason> {
         .collect()
 }
 
-/// Warnings that pass (by their name in `relaxed`), and the reasons to refuse.
-fn policy_reasons(judged: &Result<PolicyVerdict, PolicyError>, warnings: Warnings<'_>) -> (Vec<String>, Vec<Reason>) {
+/// What the answer of a policy comes to: the warnings that pass, by their names in `relaxed`, and the reasons to refuse.
+#[must_use]
+pub fn policy_reasons(
+    judged: &Result<PolicyVerdict, PolicyError>,
+    warnings: Warnings<'_>,
+) -> (Vec<String>, Vec<Reason>) {
     let verdict = match judged {
         Ok(verdict) => verdict,
         Err(error) => return (Vec::new(), vec![Reason::new(Stage::Policy, error)]),

@@ -32,7 +32,9 @@ pub mod tpm;
 pub mod x509;
 
 pub use anchors::{AnchorError, AnchorOrigin, TrustAnchors};
-pub use appraisal::{Affirmed, Appraisal, Criteria, Policing, Reason, Refusal, Stage, Warnings, appraise};
+pub use appraisal::{
+    Affirmed, Appraisal, Criteria, Policing, Reason, Refusal, Stage, Warnings, appraise, policy_reasons,
+};
 pub use authentic::Authentic;
 pub use authenticate::{AuthenticateError, CrlFloors, Expected, Floor, Terms, authenticate};
 pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use verifier::Timestamp;
 
 use crate::{
     broker::Broker,
@@ -25,6 +26,8 @@ const MOST: u32 = 1000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listing {
     outcome: Option<Outcome>,
+    since: Option<Timestamp>,
+    before: Option<String>,
     limit: Option<u32>,
 }
 
@@ -32,10 +35,10 @@ pub(crate) struct Listing {
 pub(crate) async fn list(
     State(broker): State<Arc<Broker>>,
     _: Reader,
-    Query(Listing { outcome, limit }): Query<Listing>,
+    Query(Listing { outcome, since, before, limit }): Query<Listing>,
 ) -> Result<axum::Json<Vec<Box<RawValue>>>, Problem> {
     let outcome = outcome.map(Outcome::as_str);
-    let query = DecisionQuery { outcome, limit: limit.unwrap_or(100).min(MOST) };
+    let query = DecisionQuery { outcome, since, before, limit: limit.unwrap_or(100).min(MOST) };
     let records = broker.store.decisions(&broker.tenant, &query).await?;
     records.into_iter().map(raw).collect::<Result<_, _>>().map(axum::Json)
 }

@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/reference-values/retire", post(reference_values::retire))
         .route("/reference-values/revoke", post(reference_values::revoke))
         .route("/policies/{kind}", get(policies::show).put(policies::set))
+        .route("/policies/{kind}/rollback", post(policies::roll_back))
         .route("/decisions", get(decisions::list))
         .route("/decisions/{id}", get(decisions::show))
 }

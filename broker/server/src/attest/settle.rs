@@ -5,6 +5,7 @@ use std::{slice, sync::Arc};
 use axum::http::StatusCode;
 use evidence_formats::code::{Code, Coded};
 use keys::sign::{SignError, TokenType, sign_jwt};
+use serde_json::value::to_raw_value;
 use thiserror::Error;
 use uuid::Uuid;
 use verifier::{Affirmed, Appraisal, AttestationResult, Explanation, Refusal, ResultTerms, Timestamp};
@@ -15,11 +16,11 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    decision::{AppraisalRecord, DecisionRecord, Outcome, RecordedReason, bounded},
+    decision::{self, DecisionRecord, Outcome, RecordedReason, bounded},
     http::problem::{Problem, RequestError},
     metrics::GrantLabels,
     nonce::NonceError,
-    release::{self, Denied, ReleaseError, Released, Releaser},
+    release::{Denied, ReleaseError, Released, Releaser},
     store::{Lease, ReferenceKey, SecretVersion, Settled, Settlement, StoreError, StoredDecision},
 };
 
@@ -113,7 +114,7 @@ fn seal_and_sign(
     let mut grants = Grants::new();
     for (request, secret) in admitted.request.grants.iter().zip(secrets) {
         let outcome = releaser.release(request, secret.as_ref())?;
-        record.grants.push(release::record(request, &outcome));
+        record.grants.push(releaser.record(request, secret.as_ref(), &outcome));
         grants.push(outcome);
     }
     Ok(Prepared { record, result, expires_at, grants })
@@ -188,8 +189,8 @@ fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Res
     let reasons = appraisal.reasons().iter().map(|reason| RecordedReason::new(reason.code, &reason.text));
     Ok(DecisionRecord {
         authenticated: true,
-        claims: Some(serde_json::to_value(appraisal.claims())?),
-        appraisal: Some(AppraisalRecord::of(appraisal)?),
+        claims: Some(to_raw_value(appraisal.claims())?),
+        appraisal: Some(decision::written(appraisal, &broker.allowed_warnings)?),
         reasons: bounded(reasons.collect()),
         ..refused(broker, admitted, Explanation::of_appraisal(appraisal))
     })

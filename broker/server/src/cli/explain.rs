@@ -143,8 +143,7 @@ fn string(value: &Value, pointer: &str) -> String {
 
 /// A scalar without quotes; control characters of a guest's own text do not reach the terminal.
 fn plain(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    value.as_str().map_or_else(|| output::plain(&value.to_string()), output::plain)
 }
 
 #[cfg(test)]

@@ -54,6 +54,11 @@ pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Text of somebody else's, without characters that would steer the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// Prints an error with all its causes and makes it the exit status `status`.
 pub(crate) fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
     complain(&format!("{error:#}"));

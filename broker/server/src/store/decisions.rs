@@ -73,8 +73,23 @@ pub(crate) enum Settled {
 pub(crate) struct DecisionQuery {
     /// Only this outcome.
     pub(crate) outcome: Option<&'static str>,
+    /// Not older than this.
+    pub(crate) since: Option<Timestamp>,
+    /// Only those that were stored before the decision with this id.
+    pub(crate) before: Option<String>,
     /// At most so many.
     pub(crate) limit: u32,
+}
+
+/// Which decisions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// The newest so many of evidence that was not authenticated.
+    pub(crate) unauthenticated: u32,
+    /// The newest so many of all.
+    pub(crate) decisions: u32,
+    /// Those from this moment on. One whose lease ends later stays as long as the lease.
+    pub(crate) since: Timestamp,
 }
 
 /// Stores decisions.
@@ -91,7 +106,6 @@ pub(crate) trait DecisionStore {
     /// Records (JSON) of the newest decisions.
     fn decisions<'a>(&'a self, tenant: &'a TenantId, query: &'a DecisionQuery) -> StoreFuture<'a, Vec<String>>;
 
-    /// Drops nonces that expired before `now` and all but the newest `keep_unauthenticated` records of evidence that was
-    /// not authenticated.
-    fn sweep(&self, now: Timestamp, keep_unauthenticated: u32) -> StoreFuture<'_, ()>;
+    /// Drops nonces that expired before `now`, and the decisions that `keep` does not keep.
+    fn sweep(&self, now: Timestamp, keep: Retention) -> StoreFuture<'_, ()>;
 }

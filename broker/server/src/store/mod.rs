@@ -16,7 +16,7 @@ mod rules;
 mod secrets;
 pub(crate) mod sqlite;
 
-pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Settled, Settlement, StoredDecision};
+pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Retention, Settled, Settlement, StoredDecision};
 pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
 pub(crate) use references::{

@@ -46,6 +46,9 @@ pub(crate) struct PolicyVersion {
     pub(crate) author: String,
     /// When.
     pub(crate) created_at: Timestamp,
+    /// The version whose text a roll-back took up again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restores: Option<u32>,
     /// Rego.
     pub(crate) source: String,
 }

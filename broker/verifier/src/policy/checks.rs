@@ -86,6 +86,7 @@ fn built_in_policy_affirms_run_time_code_that_is_pinned() {
 fn a_wrong_or_missing_output_is_an_error() {
     let reasons = "reasons := set()\n";
     let vector = "trust_vector := {\"hardware\": 2}\n";
+    let digits = "d := [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n";
     let cases = [
         ("policy.source", format!("{HEAD}{reasons}")),
         ("policy.source", format!("{HEAD}{vector}")),
@@ -102,6 +103,18 @@ fn a_wrong_or_missing_output_is_an_error() {
         ("policy.output", format!("{HEAD}{reasons}trust_vector := [2]\n")),
         ("policy.output", format!("{HEAD}{vector}reasons := {{1}}\n")),
         ("policy.output", format!("{HEAD}{vector}reasons := \"none\"\n")),
+        (
+            "policy.output",
+            format!(
+                "{HEAD}{vector}{digits}reasons := {{sprintf(\"%d%d%d%d\", [a, b, c, e]) | a := d[_]; b := d[_]; c := d[_]; e := d[_]}}\n"
+            ),
+        ),
+        (
+            "policy.output",
+            format!(
+                "{HEAD}{vector}t := \"0123456789abcdef\"\nu := concat(t, [t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t])\nreasons := {{concat(u, [u, u, u, u, u, u, u, u, u, u, u])}}\n"
+            ),
+        ),
         ("policy.output", format!("{HEAD}{reasons}{vector}trust_vector := {{\"hardware\": 3}} if true\n")),
     ];
     for (code, source) in cases {

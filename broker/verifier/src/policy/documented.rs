@@ -5,22 +5,44 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    Claims, Signer, TcbStatus,
+    Claims, Criteria, Policing, Signer, TcbStatus, Warnings, appraise,
     baseline::{BaselineOutcome, Violation},
-    fixtures::{LAUNCH, claims, launch, now, set, values, vtpm_claims},
-    reference::{ReferenceValues, SetKind},
+    fixtures::{LAUNCH, authentic, claims, launch, now, set, strict, values, vtpm_claims},
+    reference::{ReferenceValues, References, SetKind},
 };
 
 const PAGE: &str = include_str!("../../../../docs/policies.md");
 
-/// The part of JSON Schema that `docs/policy-input.schema.json` uses; another keyword fails the test.
-fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(), String> {
+const APPRAISAL: &str = "policy-input.schema.json";
+const RELEASE: &str = "release-input.schema.json";
+
+/// The document that a reference names, and what stands behind the `#`. Without a name it is `here`.
+fn document<'r>(reference: &'r str, here: &'r str) -> (&'r str, &'r str, Value) {
+    let (file, pointer) = reference.split_once('#').unwrap();
+    let file = if file.is_empty() { here } else { file };
+    let text = match file {
+        APPRAISAL => include_str!("../../../../docs/policy-input.schema.json"),
+        RELEASE => include_str!("../../../../docs/release-input.schema.json"),
+        "policy-output.schema.json" => include_str!("../../../../docs/policy-output.schema.json"),
+        other => panic!("the schema names {other}, which this test does not know"),
+    };
+    (file, pointer, serde_json::from_str(text).unwrap())
+}
+
+/// Whether `value` is what the schema at `reference` describes.
+fn conforms_to(value: &Value, reference: &str) -> Result<(), String> {
+    let (file, pointer, root) = document(reference, "");
+    conforms(value, root.pointer(pointer).unwrap(), file, "")
+}
+
+/// The part of JSON Schema that the documents use; another keyword fails the test.
+fn conforms(value: &Value, schema: &Value, here: &str, at: &str) -> Result<(), String> {
     for (keyword, wanted) in schema.as_object().unwrap() {
         match keyword.as_str() {
             "$schema" | "$defs" | "title" | "description" | "format" => {}
             "$ref" => {
-                let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
-                conforms(value, root.pointer(pointer).unwrap(), root, at)?;
+                let (file, pointer, root) = document(wanted.as_str().unwrap(), here);
+                conforms(value, root.pointer(pointer).unwrap(), file, at)?;
             }
             "type" => {
                 let found = match value {
@@ -51,7 +73,7 @@ fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(),
             "properties" => {
                 for (name, schema) in wanted.as_object().unwrap() {
                     if let Some(member) = value.get(name) {
-                        conforms(member, schema, root, &format!("{at}/{name}"))?;
+                        conforms(member, schema, here, &format!("{at}/{name}"))?;
                     }
                 }
             }
@@ -62,12 +84,12 @@ fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(),
                     if wanted == &Value::Bool(false) {
                         return Err(format!("{at}: {name} is not documented"));
                     }
-                    conforms(member, wanted, root, &format!("{at}/{name}"))?;
+                    conforms(member, wanted, here, &format!("{at}/{name}"))?;
                 }
             }
             "items" => {
                 for (index, item) in value.as_array().unwrap().iter().enumerate() {
-                    conforms(item, wanted, root, &format!("{at}/{index}"))?;
+                    conforms(item, wanted, here, &format!("{at}/{index}"))?;
                 }
             }
             other => panic!("the schema uses {other}, which this test does not know"),
@@ -111,18 +133,57 @@ fn inputs() -> Vec<Value> {
 
 #[test]
 fn the_schema_describes_real_inputs() {
-    let schema: Value = serde_json::from_str(include_str!("../../../../docs/policy-input.schema.json")).unwrap();
     for input in inputs() {
-        conforms(&input, &schema, &schema, "").unwrap();
+        conforms_to(&input, "policy-input.schema.json#").unwrap();
     }
 }
 
 #[test]
 fn the_schema_refuses_what_it_does_not_describe() {
-    let schema: Value = serde_json::from_str(include_str!("../../../../docs/policy-input.schema.json")).unwrap();
     let mut input = inputs().remove(0);
     input["claims"]["extra"] = Value::Null;
-    assert!(conforms(&input, &schema, &schema, "").is_err());
+    assert!(conforms_to(&input, "policy-input.schema.json#").is_err());
+    let mut input = release_input();
+    conforms_to(&input, "release-input.schema.json#").unwrap();
+    input["claims"]["tcb"]["status"] = Value::from("Fine");
+    assert!(conforms_to(&input, "release-input.schema.json#").is_err());
+}
+
+fn release_input() -> Value {
+    let good = values([set(1, launch(LAUNCH))]);
+    let policy = AppraisalPolicy::built_in().unwrap();
+    let criteria = Criteria {
+        baseline: &strict(),
+        references: References::Require(&good),
+        policing: Policing::Apply(&policy),
+        warnings: Warnings::Refuse,
+    };
+    let affirmed = appraise(&authentic(claims()), &criteria, now()).affirm().unwrap();
+    let workloads = ["web".to_owned()];
+    let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads };
+    let lease = LeaseFacts { requested_ttl: 900, renewal: false };
+    serde_json::to_value(ReleaseInput::new(&affirmed, grant, lease, "default", now())).unwrap()
+}
+
+#[test]
+fn the_guests_that_policies_are_tried_on_are_of_the_form() {
+    use super::check::probes;
+    for guest in [probes::good_guest(), probes::bad_guest()] {
+        conforms_to(&guest, "policy-input.schema.json#").unwrap();
+    }
+    for question in [probes::good_release(), probes::bad_release()] {
+        conforms_to(&question, "release-input.schema.json#").unwrap();
+    }
+}
+
+#[test]
+fn the_answers_are_of_the_documented_form() {
+    let raw = |value: &Value| serde_json::value::to_raw_value(value).unwrap();
+    let verdict = AppraisalPolicy::built_in().unwrap().replay(&raw(&inputs().remove(1))).unwrap();
+    conforms_to(&serde_json::to_value(verdict).unwrap(), "policy-output.schema.json#/$defs/appraisal").unwrap();
+    let decision = ReleasePolicy::built_in().unwrap().replay(&raw(&release_input())).unwrap();
+    let answer = serde_json::json!({"allow": decision.allowed, "deny": decision.deny, "max_ttl": decision.max_ttl});
+    conforms_to(&answer, "policy-output.schema.json#/$defs/release").unwrap();
 }
 
 #[test]

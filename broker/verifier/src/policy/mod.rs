@@ -4,6 +4,7 @@
 //! packages are closed, and so are their outputs: a policy that leaves one out, or answers with another type, refuses.
 
 mod appraisal;
+mod check;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod release;
 mod tests_of_policies;
 
 pub use appraisal::{AppraisalInput, AppraisalPolicy, PolicyVerdict};
+pub use check::{Finding, Severity};
 pub use error::PolicyError;
 pub use program::{PolicyDigest, PolicyId, PolicyPackage, RegoProgram};
 pub use release::{GrantFacts, LeaseFacts, ReleaseDecision, ReleaseInput, ReleasePolicy};

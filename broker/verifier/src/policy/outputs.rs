@@ -9,6 +9,10 @@ use crate::ar4si::{TrustLabel, TrustValue, TrustVector};
 
 /// Longest piece of a wrong value that is shown.
 const SHOWN: usize = 80;
+/// Most texts of one output.
+const MAX_TEXTS: usize = 1024;
+/// Longest text of an output, in bytes.
+const MAX_TEXT: usize = 8 * 1024;
 
 /// The value of each output, each in a set of no or one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +49,20 @@ impl Outputs {
             (_, Ok(array)) => array.iter().collect(),
             (Err(_), Err(_)) => return Err(wrong()),
         };
-        members.into_iter().map(|member| member.as_string().ok().map(ToString::to_string).ok_or_else(wrong)).collect()
+        let few = "at most 1024 texts of at most 8192 bytes";
+        if members.len() > MAX_TEXTS {
+            return Err(PolicyError::OutputType { output, expected: few, actual: format!("{} texts", members.len()) });
+        }
+        let text = |member: &Value| match member.as_string() {
+            Ok(text) if text.len() <= MAX_TEXT => Ok(text.to_string()),
+            Ok(text) => Err(PolicyError::OutputType {
+                output,
+                expected: few,
+                actual: format!("a text of {} bytes", text.len()),
+            }),
+            Err(_) => Err(wrong()),
+        };
+        members.into_iter().map(text).collect()
     }
 
     /// An object of AR4SI labels and signed bytes. A label that is absent makes no claim.

@@ -26,6 +26,9 @@ const MAX_TIME: Duration = Duration::from_secs(2);
 /// Instructions between two looks at the time.
 const TIME_CHECK_INTERVAL: NonZeroU32 = NonZeroU32::MIN.saturating_add(255);
 
+/// Most characters of what the compiler says.
+const LONGEST_MESSAGE: usize = 1000;
+
 /// Functions that a policy may not call: the answer of the first five depends on more than their arguments, so that a
 /// decision could not be replayed; the others have a cost or result size without bound.
 const FORBIDDEN: [&str; 9] = [
@@ -179,8 +182,7 @@ impl RegoProgram {
         }
         engine.add_policy("entry".to_owned(), package.entry_module()).map_err(|error| refused(&error))?;
         let interpreted = engine.compile_with_entrypoint(&ENTRY_POINT.into()).map_err(|error| refused(&error))?;
-        let program = Compiler::compile_from_policy(&interpreted, &[ENTRY_POINT])
-            .map_err(|error| PolicyError::Source { message: error.to_string() })?;
+        let program = Compiler::compile_from_policy(&interpreted, &[ENTRY_POINT]).map_err(|error| refused(&error))?;
         if let Some(builtin) = forbidden_builtin(&program) {
             return Err(PolicyError::Builtin { builtin });
         }
@@ -245,8 +247,9 @@ fn forbidden_builtin(program: &Program) -> Option<String> {
     called.find(|name| FORBIDDEN.contains(name)).map(str::to_owned)
 }
 
+/// The message quotes the source, which may have long lines.
 pub(super) fn refused(error: &impl fmt::Display) -> PolicyError {
-    PolicyError::Source { message: error.to_string() }
+    PolicyError::Source { message: error.to_string().chars().take(LONGEST_MESSAGE).collect() }
 }
 
 fn stopped(error: &VmError) -> PolicyError {

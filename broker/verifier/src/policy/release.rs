@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::{PolicyError, PolicyId, PolicyPackage, RegoProgram, facts::value_of};
+use super::{
+    PolicyError, PolicyId, PolicyPackage, RegoProgram,
+    facts::{value_of, value_of_json},
+};
 use crate::{
     Claims, Timestamp,
     appraisal::{Affirmed, Appraisal},
@@ -138,6 +142,14 @@ impl ReleasePolicy {
     /// wrong type. Whoever calls treats each as a refusal.
     pub fn evaluate(&self, input: &ReleaseInput<'_>) -> Result<ReleaseDecision, PolicyError> {
         decision(&self.program.evaluate(value_of(input)?)?)
+    }
+
+    /// Evaluates the policy over the recorded JSON of a [`ReleaseInput`], to see what it would have said then.
+    ///
+    /// # Errors
+    /// As [`ReleasePolicy::evaluate`].
+    pub fn replay(&self, recorded: &RawValue) -> Result<ReleaseDecision, PolicyError> {
+        decision(&self.program.evaluate(value_of_json(recorded.get())?)?)
     }
 
     /// The same by another implementation, the interpreter: its answer must be the same.

@@ -1,10 +1,10 @@
 //! Decisions and consumed nonces in SQLite.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, Row, SqlitePool, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
-    super::{DecisionQuery, DecisionStore, Settled, Settlement, StoreError, StoreFuture, TenantId},
+    super::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoreError, StoreFuture, TenantId},
     SqliteStore,
 };
 
@@ -41,10 +41,14 @@ impl DecisionStore for SqliteStore {
         Box::pin(async move {
             let rows = sqlx::query(
                 "SELECT record FROM decisions WHERE tenant = ?1 AND (?2 IS NULL OR outcome = ?2)
-                 ORDER BY sequence DESC LIMIT ?3",
+                 AND (?3 IS NULL OR decided_at >= ?3)
+                 AND (?4 IS NULL OR sequence < (SELECT sequence FROM decisions WHERE tenant = ?1 AND id = ?4))
+                 ORDER BY sequence DESC LIMIT ?5",
             )
             .bind(tenant.as_str())
             .bind(query.outcome)
+            .bind(query.since.map(Timestamp::as_unix))
+            .bind(&query.before)
             .bind(query.limit)
             .fetch_all(&self.pool)
             .await?;
@@ -52,7 +56,7 @@ impl DecisionStore for SqliteStore {
         })
     }
 
-    fn sweep(&self, now: Timestamp, keep_unauthenticated: u32) -> StoreFuture<'_, ()> {
+    fn sweep(&self, now: Timestamp, keep: Retention) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             sqlx::query("DELETE FROM consumed_nonces WHERE expires_at < ?")
                 .bind(now.plus_seconds(-NONCE_GRACE).as_unix())
@@ -62,12 +66,37 @@ impl DecisionStore for SqliteStore {
                 "DELETE FROM decisions WHERE authenticated = 0 AND sequence <=
                  (SELECT sequence FROM decisions WHERE authenticated = 0 ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
             )
-            .bind(keep_unauthenticated)
+            .bind(keep.unauthenticated)
             .execute(&self.pool)
             .await?;
-            Ok(())
+            drop_old(&self.pool, now, keep).await
         })
     }
+}
+
+/// Drops old decisions with their leases. A decision stays while one of its leases has not ended.
+async fn drop_old(pool: &SqlitePool, now: Timestamp, keep: Retention) -> Result<(), StoreError> {
+    let old =
+        "(decided_at < ?1 OR sequence <= (SELECT sequence FROM decisions ORDER BY sequence DESC LIMIT 1 OFFSET ?2))";
+    let ended =
+        format!("DELETE FROM leases WHERE expires_at < ?3 AND decision_id IN (SELECT id FROM decisions WHERE {old})");
+    let unused = format!(
+        "DELETE FROM decisions WHERE {old} AND NOT EXISTS (SELECT 1 FROM leases WHERE decision_id = decisions.id)"
+    );
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(AssertSqlSafe(ended))
+        .bind(keep.since.as_unix())
+        .bind(keep.decisions)
+        .bind(now.as_unix())
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(AssertSqlSafe(unused))
+        .bind(keep.since.as_unix())
+        .bind(keep.decisions)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 fn record_of(row: &SqliteRow) -> Result<String, StoreError> {
@@ -106,7 +135,7 @@ mod tests {
     }
 
     async fn ids(store: &SqliteStore) -> Vec<String> {
-        let query = DecisionQuery { outcome: None, limit: 100 };
+        let query = DecisionQuery { limit: 100, ..DecisionQuery::default() };
         store.decisions(&TenantId::default_tenant(), &query).await.unwrap()
     }
 
@@ -144,6 +173,62 @@ mod tests {
         assert_eq!(ids(&store).await, [r#"{"id":"good"}"#]);
     }
 
+    fn keep(unauthenticated: u32) -> Retention {
+        Retention { unauthenticated, decisions: 100, since: NOW }
+    }
+
+    fn at(mut settlement: Settlement, seconds: i64, lease_ends: Option<i64>) -> Settlement {
+        settlement.decision.decided_at = NOW.plus_seconds(seconds);
+        settlement.leases.extend(lease_ends.map(|end| Lease {
+            id: settlement.decision.id.clone(),
+            kind: "secret",
+            name: "disk-key".to_owned(),
+            version: 1,
+            issued_at: NOW,
+            expires_at: NOW.plus_seconds(end),
+        }));
+        settlement
+    }
+
+    #[tokio::test]
+    async fn old_decisions_go_and_those_with_a_running_lease_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let all = [
+            at(settlement(1, "old", true), 0, None),
+            at(settlement(2, "ended", true), 0, Some(50)),
+            at(settlement(3, "running", true), 0, Some(500)),
+            at(settlement(4, "new", true), 100, None),
+            at(settlement(5, "newest", true), 101, None),
+        ];
+        for settlement in all {
+            let _recorded = store.settle(settlement).await.unwrap();
+        }
+        let (now, since) = (NOW.plus_seconds(200), NOW.plus_seconds(100));
+        store.sweep(now, Retention { since, ..keep(9) }).await.unwrap();
+        assert_eq!(ids(&store).await, [r#"{"id":"newest"}"#, r#"{"id":"new"}"#, r#"{"id":"running"}"#]);
+        store.sweep(NOW.plus_seconds(501), Retention { since, decisions: 1, ..keep(9) }).await.unwrap();
+        assert_eq!(ids(&store).await, [r#"{"id":"newest"}"#]);
+    }
+
+    #[tokio::test]
+    async fn a_listing_begins_where_it_is_told_and_goes_on_from_an_id() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        for (nonce, id, seconds) in [(1, "a", 0), (2, "b", 10), (3, "c", 20)] {
+            let _recorded = store.settle(at(settlement(nonce, id, true), seconds, None)).await.unwrap();
+        }
+        let list = |since: Option<i64>, before: Option<&str>| {
+            let since = since.map(|seconds| NOW.plus_seconds(seconds));
+            DecisionQuery { since, before: before.map(str::to_owned), limit: 100, outcome: None }
+        };
+        let tenant = TenantId::default_tenant();
+        let since = store.decisions(&tenant, &list(Some(10), None)).await.unwrap();
+        assert_eq!(since, [r#"{"id":"c"}"#, r#"{"id":"b"}"#]);
+        assert_eq!(store.decisions(&tenant, &list(Some(10), Some("c"))).await.unwrap(), [r#"{"id":"b"}"#]);
+        assert!(store.decisions(&tenant, &list(None, Some("unknown"))).await.unwrap().is_empty());
+    }
+
     #[tokio::test]
     async fn sweeping_drops_old_nonces_and_surplus_records_of_unauthentic_evidence_only() {
         let directory = tempfile::tempdir().unwrap();
@@ -151,10 +236,10 @@ mod tests {
         for (nonce, id, authenticated) in [(1, "a", false), (2, "b", true), (3, "c", false), (4, "d", false)] {
             let _recorded = store.settle(settlement(nonce, id, authenticated)).await.unwrap();
         }
-        store.sweep(NOW.plus_seconds(600), 2).await.unwrap();
+        store.sweep(NOW.plus_seconds(600), keep(2)).await.unwrap();
         assert_eq!(ids(&store).await, [r#"{"id":"d"}"#, r#"{"id":"c"}"#, r#"{"id":"b"}"#]);
         assert!(store.is_consumed(&[1; 32]).await.unwrap(), "an expired nonce stays for the grace time");
-        store.sweep(NOW.plus_seconds(300 + NONCE_GRACE + 1), 2).await.unwrap();
+        store.sweep(NOW.plus_seconds(300 + NONCE_GRACE + 1), keep(2)).await.unwrap();
         assert!(!store.is_consumed(&[1; 32]).await.unwrap());
     }
 }

@@ -22,8 +22,9 @@ impl RuleStore for SqliteStore {
         Box::pin(async move {
             let mut transaction = self.begin_change().await?;
             let row = sqlx::query(
-                "INSERT INTO policies (tenant, kind, version, digest, source, author, created_at)
-                 SELECT ?1, ?2, COALESCE(MAX(version), 0) + 1, ?3, ?4, ?5, ?6 FROM policies WHERE tenant = ?1 AND kind = ?2
+                "INSERT INTO policies (tenant, kind, version, digest, source, author, created_at, restores)
+                 SELECT ?1, ?2, COALESCE(MAX(version), 0) + 1, ?3, ?4, ?5, ?6, ?7 FROM policies
+                 WHERE tenant = ?1 AND kind = ?2
                  RETURNING version",
             )
             .bind(tenant.as_str())
@@ -32,6 +33,7 @@ impl RuleStore for SqliteStore {
             .bind(&policy.source)
             .bind(&policy.author)
             .bind(policy.created_at.as_unix())
+            .bind(policy.restores)
             .fetch_one(&mut *transaction)
             .await?;
             let version = to_u32("policy version", row.try_get("version")?)?;
@@ -43,7 +45,7 @@ impl RuleStore for SqliteStore {
     fn policies<'a>(&'a self, tenant: &'a TenantId, kind: PolicyKind) -> StoreFuture<'a, Vec<PolicyVersion>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT kind, version, digest, author, created_at, source FROM policies
+                "SELECT kind, version, digest, author, created_at, restores, source FROM policies
                  WHERE tenant = ? AND kind = ? ORDER BY version DESC",
             )
             .bind(tenant.as_str())
@@ -71,6 +73,7 @@ fn policy_of(row: &SqliteRow) -> Result<PolicyVersion, StoreError> {
         digest: row.try_get("digest")?,
         author: row.try_get("author")?,
         created_at: Timestamp::from_unix(row.try_get("created_at")?),
+        restores: row.try_get::<Option<i64>, _>("restores")?.map(|of| to_u32("policy version", of)).transpose()?,
         source: row.try_get("source")?,
     })
 }
