@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -172,6 +173,20 @@ impl Broker {
     pub fn restart(&mut self) -> Result<()> {
         self.process = serve(&self.directory.path().join("broker"), self.directory.path())?;
         self.wait_ready()
+    }
+
+    /// Tells it (SIGHUP) to read trust anchors and endorsements again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.signal(Signal::HUP)
+    }
+
+    /// The directory of its configured endorsements.
+    #[must_use]
+    pub fn endorsements(&self) -> PathBuf {
+        self.directory.path().join("softtee/endorsements")
     }
 
     fn wait_ready(&mut self) -> Result<()> {

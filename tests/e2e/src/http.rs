@@ -30,6 +30,8 @@ pub struct Client {
 pub struct Answer {
     /// Status.
     pub status: u16,
+    /// Seconds of `Retry-After`, when it is there.
+    pub retry_after: Option<u32>,
     /// JSON body, `null` when there is none.
     pub body: Value,
 }
@@ -122,5 +124,7 @@ fn parse(received: &[u8]) -> Result<Answer> {
     if let Some(length) = length {
         anyhow::ensure!(length.trim().parse::<usize>()? == body.len(), "expected a whole body");
     }
-    Ok(Answer { status, body: serde_json::from_slice(body).unwrap_or_default() })
+    let retry_after = head.lines().find_map(|line| line.strip_prefix("retry-after:"));
+    let retry_after = retry_after.map(|seconds| seconds.trim().parse()).transpose()?;
+    Ok(Answer { status, retry_after, body: serde_json::from_slice(body).unwrap_or_default() })
 }

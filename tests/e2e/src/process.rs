@@ -43,6 +43,15 @@ impl Process {
         Ok(self.0.try_wait()?)
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("expected a process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
     /// Asks it to end, and ends it when it does not.
     ///
     /// # Errors
@@ -51,8 +60,7 @@ impl Process {
         if self.0.try_wait()?.is_some() {
             return Ok(());
         }
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("expected a process id")?;
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let asked = Instant::now();
         while asked.elapsed() < GRACE {
             if self.0.try_wait()?.is_some() {

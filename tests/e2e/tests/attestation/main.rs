@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod agent;
+mod operation;
 mod protocol;
 mod refusal;
 mod release;
