@@ -10,6 +10,7 @@ pub mod der;
 pub mod image;
 pub mod intel;
 pub mod keys;
+pub mod paravisor;
 pub mod pem;
 mod pss;
 pub mod swtpm;

@@ -8,6 +8,7 @@ use evidence_formats::bytes::ReportData;
 use evidence_formats::snp::ProductLine;
 use softtee::amd::{AmdPki, SecureProcessor};
 use softtee::intel::{IntelPki, PckCa, TdxPlatform};
+use softtee::paravisor::Paravisor;
 use softtee::pem;
 use softtee::tsm::{
     Extensions, Guest, GuestState, Provider, RegisterMount, ReportRequest, SimulatedGuest, StateSource, TsmMount,
@@ -46,6 +47,15 @@ enum Command {
         /// Existing directory; becomes the directory of a TD's measurement registers.
         #[arg(long, value_name = "DIR")]
         registers: Option<PathBuf>,
+        /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy SNP guest on Milan.
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
+    },
+    /// Serve a guest's TPM behind a paravisor, and the cloud's metadata service, until SIGTERM or SIGINT. Needs swtpm.
+    Paravisor {
+        /// Existing directory: DIR/tpm becomes the TPM's socket, DIR/metadata holds the address of the metadata service.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
         /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy SNP guest on Milan.
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
@@ -92,6 +102,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Pki { out, state, at } => write_pki(&out, state.as_deref(), at.as_deref()),
         Command::Tsm { mount, registers, state } => serve(&mount, registers.as_deref(), source(state)),
+        Command::Paravisor { dir, state } => paravisor(&dir, source(state)),
         Command::Report { state, report_data, format, out } => {
             deliver(out, &report(source(state), &report_data, format)?)
         }
@@ -182,6 +193,23 @@ fn report(source: StateSource, report_data: &ReportData, format: Format) -> Resu
         Format::Bundle => blobs.to_bundle(state.provider)?.to_json()?,
         Format::BundleCbor => blobs.to_bundle(state.provider)?.to_cbor()?,
     })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn paravisor(directory: &Path, source: StateSource) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("expected to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("expected to listen for SIGINT")?;
+    let paravisor = Paravisor::at(&directory.join("tpm"), source)?;
+    // Last, and whole: who waits for it finds everything ready.
+    let (file, beside) = (directory.join("metadata"), directory.join("metadata.new"));
+    write(&beside, paravisor.metadata().as_bytes())?;
+    std::fs::rename(&beside, &file).with_context(|| format!("expected to write {}", file.display()))?;
+    writeln!(std::io::stdout(), "softtee: a TPM at {}, metadata at {}", paravisor.tpm(), paravisor.metadata())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]

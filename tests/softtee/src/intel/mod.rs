@@ -29,4 +29,4 @@ pub use event_log::{CcelBuilder, uefi_variable};
 pub use pck::{PckCa, PckConfiguration, PckSpec, oids};
 pub use pki::IntelPki;
 pub use platform::{AT, TdxPlatform};
-pub use quote::{QeReportSpec, QuoteSpec, pck_chain, td_report_body};
+pub use quote::{QeReportSpec, QuoteSpec, pck_chain, td_report, td_report_body};

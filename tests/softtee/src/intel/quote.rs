@@ -249,6 +249,25 @@ pub fn td_report_body(body: &TdQuoteBody) -> Vec<u8> {
     bytes
 }
 
+/// TDREPORT of a TD (TDX Module ABI, TDREPORT_STRUCT), with a MAC of this made-up platform.
+#[must_use]
+pub fn td_report(body: &TdQuoteBody) -> Vec<u8> {
+    let td10 = td_report_body(&TdQuoteBody { td15: None, ..body.clone() });
+    // TEE_TCB_SVN, MRSEAM, MRSIGNERSEAM and SEAMATTRIBUTES; TDINFO; REPORTDATA.
+    let (module, rest) = td10.split_at(120);
+    let (info, report_data) = rest.split_at(400);
+    let mut tcb_info = [&0x01ff_u64.to_le_bytes()[..], module].concat();
+    tcb_info.resize(256, 0);
+    let mut td_info = info.to_vec();
+    td_info.resize(512, 0);
+    let hashes = [tcb_info.get(..239).unwrap_or_default(), &td_info];
+    let hashes = hashes.map(|part| digest(MessageDigest::sha384(), &[part])).concat();
+    let mut report = [&[0x81, 0, 0, 0][..], &[0; 12], &[0x0c; 16], &hashes, report_data, &[0; 32]].concat();
+    let mac = digest(MessageDigest::sha256(), &[b"softtee MAC key", &report]);
+    report.extend(mac);
+    [report, tcb_info, td_info].concat()
+}
+
 fn migration_tds(tds: &MigrationTds) -> Vec<u8> {
     [
         [tds.vmid].as_slice(),

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 
+use crate::paravisor::ParavisorState;
+
 use super::{Faults, Provider, SnpState, TdxState};
 
 /// Where the state comes from.
@@ -59,6 +61,8 @@ pub struct GuestState {
     pub snp: SnpState,
     /// The guest as TDX sees it.
     pub tdx: TdxState,
+    /// The paravisor, where there is one.
+    pub paravisor: ParavisorState,
     /// What goes wrong.
     pub faults: Faults,
 }
