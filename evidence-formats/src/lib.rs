@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod bytes;
 pub mod cbor;
 pub mod code;
+pub mod corim;
 pub mod digest;
 pub mod eventlog;
 pub mod evidence;

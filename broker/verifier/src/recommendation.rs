@@ -30,6 +30,26 @@ fn for_code(code: &str) -> Option<&'static str> {
         "reference.transition" => {
             "list the reference sets: a set only goes from proposed to active to retiring to revoked"
         }
+        "authenticate.corim.unsigned" => {
+            "sign the manifest (countersign reference-values sign), or allow unsigned ones by name in the configuration"
+        }
+        "authenticate.corim.algorithm" => "sign the manifest with ES256, ES384 or EdDSA",
+        "authenticate.corim.signer" => {
+            "check who signed; if the signer may, name its key or certificate under reference_values.signers"
+        }
+        "authenticate.corim.chain" => "give the signer's complete and current certificate chain in the manifest",
+        "authenticate.corim.signature" => "get the manifest again from its publisher: its bytes were changed",
+        "authenticate.corim.expired" => "get a newer manifest from its publisher",
+        "authenticate.corim.no_validity" => "let the publisher name an end of validity in the manifest",
+        "reference.corim.profile" => "use a manifest of the SNP, Intel or Countersign profile, or of none",
+        "reference.corim.environment" | "reference.corim.value" => {
+            "let the publisher correct the manifest where the message says"
+        }
+        "reference.corim.unsupported" => {
+            "take the value out of the manifest, or allow platform values to be left out by name in the configuration"
+        }
+        "reference.corim.empty" => "use a manifest with measurements of a guest: this one describes a platform",
+        "reference.corim.names" => "give --id, --version or --workload beside the manifest",
         "reference.document" => {
             "correct the reference-value document where the message says (docs/reference-values.md)"
         }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use evidence_formats::bytes::ReportData;
+use evidence_formats::bytes::{LaunchDigest, ReportData};
 use evidence_formats::snp::ProductLine;
 use softtee::amd::{AmdPki, SecureProcessor};
+use softtee::corim::CorimPublisher;
 use softtee::intel::{IntelPki, PckCa, TdxPlatform};
 use softtee::paravisor::Paravisor;
 use softtee::pem;
@@ -69,6 +70,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Write CoRIM manifests of a made-up publisher: a good one, and one for each way in which an import is refused.
+    Corim {
+        /// Directory to write to: DIR/signer.pem and the manifests.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Id of the reference set.
+        #[arg(long)]
+        id: String,
+        /// The launch digest, 96 hex digits.
+        #[arg(long, value_name = "HEX")]
+        launch: LaunchDigest,
+    },
     /// Make one report.
     Report {
         /// The guest's state, TOML or JSON (*.json); default: a healthy SNP guest on Milan.
@@ -106,6 +119,7 @@ fn main() -> Result<()> {
         Command::Report { state, report_data, format, out } => {
             deliver(out, &report(source(state), &report_data, format)?)
         }
+        Command::Corim { out, id, launch } => corim(&out, &id, launch),
         Command::EventLog { state, out } => deliver(out, &source(state).load()?.tdx.event_log().to_bytes()),
     }
 }
@@ -115,6 +129,17 @@ fn deliver(out: Option<PathBuf>, bytes: &[u8]) -> Result<()> {
         Some(path) => write(&path, bytes),
         None => std::io::stdout().write_all(bytes).context("expected to write to standard output"),
     }
+}
+
+fn corim(out: &Path, id: &str, launch: LaunchDigest) -> Result<()> {
+    let now = OffsetDateTime::now_utc();
+    let publisher = CorimPublisher::new("publisher", now);
+    std::fs::create_dir_all(out)?;
+    write(&out.join("signer.pem"), publisher.root_pem().as_bytes())?;
+    for (name, bytes) in softtee::corim::cases(&publisher, id, launch, now) {
+        write(&out.join(name), &bytes)?;
+    }
+    Ok(())
 }
 
 fn source(state: Option<PathBuf>) -> StateSource {

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod checks;
+pub mod corim;
 mod diff;
 mod document;
 mod hex_text;
