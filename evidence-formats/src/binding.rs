@@ -46,6 +46,22 @@ impl BindingDigest {
         Self::over(&Statement { countersign: "v1", nonce, tee_key })
     }
 
+    /// Digest of an enrolment's statement `{"ak_public":…,"countersign":"enroll-v1","nonce":…}`, where `ak_public` is base64url
+    /// of the TPMT_PUBLIC that is enrolled: what the report of an SVSM commits to before there is an attestation.
+    ///
+    /// # Errors
+    /// Never in fact: text always has a canonical form.
+    pub fn enrolment(nonce: &Nonce, ak_public: &[u8]) -> Result<Self, NotCanonical> {
+        #[derive(Serialize)]
+        struct Statement<'a> {
+            countersign: &'static str,
+            nonce: &'a Nonce,
+            ak_public: String,
+        }
+        let ak_public = BASE64_URL_SAFE_NO_PAD.encode(ak_public);
+        Self::over(&Statement { countersign: "enroll-v1", nonce, ak_public })
+    }
+
     /// The 64 bytes that an SNP report or TDX quote carries for it: the digest, then 16 zero bytes. Verifiers compare
     /// all 64.
     #[must_use]
@@ -170,6 +186,14 @@ mod tests {
         let statement = format!(r#"{{"countersign":"v1","nonce":"{nonce}","tee_key":{{"kty":"EC","x":"1","y":"2"}}}}"#);
         let digest = digest(&SHA384, statement.as_bytes());
         assert_eq!(BindingDigest::native(&nonce, &key).unwrap().0, digest.as_ref());
+    }
+
+    #[test]
+    fn the_statement_of_an_enrolment_is_another_one() {
+        let nonce = Nonce([0; 32]);
+        let statement = format!(r#"{{"ak_public":"_w","countersign":"enroll-v1","nonce":"{nonce}"}}"#);
+        let digest = digest(&SHA384, statement.as_bytes());
+        assert_eq!(BindingDigest::enrolment(&nonce, &[0xFF]).unwrap().0, digest.as_ref());
     }
 
     #[test]

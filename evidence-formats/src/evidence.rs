@@ -10,8 +10,10 @@ use crate::{
     hcl::{HclHardware, HclReport},
     init_data::{InitData, InitDataError},
     snp::{CertTable, CertTableError, SnpReport, SnpReportError},
+    svsm::{SvsmError, SvsmManifest},
     tdx::{QuoteError, TdxQuote},
     tpm::{TpmError, TpmEvidence},
+    vtpm::{HardwareEvidence, HostedVtpmEvidence, SvsmEvidence, SvsmReport},
 };
 
 /// Well-formed evidence of one guest. Nothing about it is authenticated.
@@ -27,6 +29,10 @@ pub enum Evidence {
     AzureSnp(Box<AzureSnpEvidence>),
     /// An Azure confidential VM on TDX.
     AzureTdx(Box<AzureTdxEvidence>),
+    /// A confidential VM beside a vTPM that its host runs (Google Cloud).
+    HostedVtpm(Box<HostedVtpmEvidence>),
+    /// An SEV-SNP guest under an SVSM that runs its vTPM.
+    Svsm(Box<SvsmEvidence>),
 }
 
 /// An SNP report and what the host sent along.
@@ -93,6 +99,9 @@ pub enum EvidenceError {
     /// The paravisor's evidence is malformed.
     #[error(transparent)]
     Azure(#[from] AzureError),
+    /// The SVSM's manifest is malformed.
+    #[error(transparent)]
+    Svsm(#[from] SvsmError),
 }
 
 impl Coded for EvidenceError {
@@ -108,13 +117,15 @@ impl Coded for EvidenceError {
             Self::InitData(error) => error.code(),
             Self::Tpm(error) => error.code(),
             Self::Azure(error) => error.code(),
+            Self::Svsm(error) => error.code(),
         }
     }
 }
 
 impl Evidence {
-    /// Parses every item of `bundle`. An item `hcl` says that a paravisor runs; else the media type of `cpu` says which
-    /// platform it is, and a bundle without `cpu` is that of a TPM alone.
+    /// Parses every item of `bundle`. An item `hcl` says that a paravisor runs, an item `svsm` that an SVSM does; else the
+    /// media type of `cpu` says which platform it is, an item `tpm` beside it is the vTPM of the host, and a bundle without
+    /// `cpu` is that of a TPM alone.
     ///
     /// # Errors
     /// [`EvidenceError`] names the item that is missing, unexpected or malformed.
@@ -122,13 +133,20 @@ impl Evidence {
         if let Some(hcl) = bundle.item(ItemName::Hcl) {
             return Self::from_azure_items(hcl, bundle);
         }
+        if bundle.item(ItemName::Svsm).is_some() {
+            return Self::from_svsm_items(bundle);
+        }
         let Some(cpu) = bundle.item(ItemName::Cpu) else { return Self::from_tpm_items(bundle) };
+        if bundle.item(ItemName::Tpm).is_some() {
+            return Self::from_hosted_items(cpu, bundle);
+        }
         match cpu.media_type {
             MediaType::SnpReport => SnpEvidence::from_items(cpu, bundle).map(Self::Snp),
             MediaType::TdxQuote => TdxEvidence::from_items(cpu, bundle).map(|evidence| Self::Tdx(Box::new(evidence))),
             MediaType::SnpCertTable
             | MediaType::TpmQuote
             | MediaType::HclReport
+            | MediaType::SvsmManifest
             | MediaType::Tcg2Log
             | MediaType::CcelLog
             | MediaType::RuntimeLog
@@ -139,12 +157,57 @@ impl Evidence {
 }
 
 impl Evidence {
+    /// The TPM's evidence, alone or in a composite.
+    #[must_use]
+    pub const fn tpm(&self) -> Option<&TpmEvidence> {
+        match self {
+            Self::Snp(_) | Self::Tdx(_) => None,
+            Self::Tpm(tpm) => Some(tpm),
+            Self::AzureSnp(azure) => Some(&azure.tpm),
+            Self::AzureTdx(azure) => Some(&azure.tpm),
+            Self::HostedVtpm(hosted) => Some(&hosted.tpm),
+            Self::Svsm(svsm) => Some(&svsm.tpm),
+        }
+    }
+
     fn from_tpm_items(bundle: &Bundle) -> Result<Self, EvidenceError> {
         if bundle.item(ItemName::Tpm).is_none() {
             return Err(EvidenceError::Missing { item: ItemName::Cpu });
         }
         only(bundle, &[ItemName::Tpm, ItemName::EventlogTcg2, ItemName::EventlogIma])?;
         Ok(Self::Tpm(tpm_items(bundle)?))
+    }
+
+    fn from_svsm_items(bundle: &Bundle) -> Result<Self, EvidenceError> {
+        let logs = [ItemName::Tpm, ItemName::EventlogTcg2, ItemName::EventlogIma];
+        only(bundle, &[SvsmReport::ITEMS.as_slice(), &logs].concat())?;
+        let (report, tpm) = (SvsmReport::from_items(bundle)?, tpm_items(bundle)?);
+        Ok(Self::Svsm(Box::new(SvsmEvidence { report, tpm })))
+    }
+
+    fn from_hosted_items(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
+        let shared = [ItemName::Cpu, ItemName::Tpm, ItemName::EventlogTcg2, ItemName::EventlogIma];
+        let hardware = match cpu.media_type {
+            MediaType::SnpReport => {
+                only(bundle, &[shared.as_slice(), &[ItemName::Certs, ItemName::Initdata]].concat())?;
+                HardwareEvidence::Snp(Box::new(SnpEvidence::read(cpu, bundle)?))
+            }
+            MediaType::TdxQuote => {
+                let own = [ItemName::EventlogCc, ItemName::EventlogRuntime, ItemName::Initdata];
+                only(bundle, &[shared.as_slice(), &own].concat())?;
+                HardwareEvidence::Tdx(Box::new(TdxEvidence::read(cpu, bundle)?))
+            }
+            MediaType::SnpCertTable
+            | MediaType::TpmQuote
+            | MediaType::HclReport
+            | MediaType::SvsmManifest
+            | MediaType::Tcg2Log
+            | MediaType::CcelLog
+            | MediaType::RuntimeLog
+            | MediaType::ImaLog
+            | MediaType::Toml => return Err(EvidenceError::Unexpected { item: ItemName::Cpu }),
+        };
+        Ok(Self::HostedVtpm(Box::new(HostedVtpmEvidence { hardware, tpm: tpm_items(bundle)? })))
     }
 
     fn from_azure_items(hcl: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
@@ -174,9 +237,35 @@ fn tpm_items(bundle: &Bundle) -> Result<TpmEvidence, EvidenceError> {
     Ok(TpmEvidence::from_items(document, bytes(ItemName::EventlogTcg2), bytes(ItemName::EventlogIma))?)
 }
 
+impl SvsmReport {
+    const ITEMS: [ItemName; 3] = [ItemName::Cpu, ItemName::Certs, ItemName::Svsm];
+
+    /// Parses a bundle of report and manifest alone, as an enrolment brings it.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] names the item that is missing, unexpected or malformed.
+    pub fn from_bundle(bundle: &Bundle) -> Result<Self, EvidenceError> {
+        only(bundle, &Self::ITEMS)?;
+        Self::from_items(bundle)
+    }
+
+    fn from_items(bundle: &Bundle) -> Result<Self, EvidenceError> {
+        let item = |item| bundle.item(item).ok_or(EvidenceError::Missing { item });
+        let (cpu, manifest) = (item(ItemName::Cpu)?, item(ItemName::Svsm)?);
+        if cpu.media_type != MediaType::SnpReport {
+            return Err(EvidenceError::Unexpected { item: ItemName::Cpu });
+        }
+        Ok(Self { snp: SnpEvidence::read(cpu, bundle)?, manifest: SvsmManifest::parse(&manifest.bytes)? })
+    }
+}
+
 impl SnpEvidence {
     fn from_items(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
         only(bundle, &[ItemName::Cpu, ItemName::Certs, ItemName::Initdata])?;
+        Self::read(cpu, bundle)
+    }
+
+    fn read(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
         let certificates = bundle.item(ItemName::Certs).map(|item| CertTable::parse(&item.bytes)).transpose()?;
         let init_data = bundle.item(ItemName::Initdata).map(|item| InitData::parse(&item.bytes)).transpose()?;
         Ok(Self { report: SnpReport::parse(&cpu.bytes)?, certificates, init_data: init_data.map(Box::new) })
@@ -201,6 +290,10 @@ impl TdxEvidence {
 
     fn from_items(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
         only(bundle, &[ItemName::Cpu, ItemName::EventlogCc, ItemName::EventlogRuntime, ItemName::Initdata])?;
+        Self::read(cpu, bundle)
+    }
+
+    fn read(cpu: &BundleItem, bundle: &Bundle) -> Result<Self, EvidenceError> {
         let bytes = |name| bundle.item(name).map(|item| item.bytes.as_slice());
         let evidence = Self::parse(&cpu.bytes, bytes(ItemName::EventlogCc))?;
         evidence.with(bytes(ItemName::EventlogRuntime), bytes(ItemName::Initdata))

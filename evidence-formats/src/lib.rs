@@ -19,5 +19,7 @@ pub mod hcl;
 pub mod init_data;
 mod json;
 pub mod snp;
+pub mod svsm;
 pub mod tdx;
 pub mod tpm;
+pub mod vtpm;

@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 use crate::{
     chains::ChainCache,
     clock,
-    collateral::Collateral,
+    collateral::{Collateral, ek_anchors},
     config::{Config, Limits},
+    enrolment::EnrolmentTerms,
     http::rate::RateLimit,
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
@@ -54,6 +55,7 @@ pub(crate) struct Broker {
     pub(crate) jwks: Bytes,
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
+    pub(crate) enrolment: ArcSwap<EnrolmentTerms>,
     pub(crate) chains: ChainCache,
     pub(crate) crl_floors: ArcSwap<CrlFloors>,
     pub(crate) metrics: Arc<Metrics>,
@@ -95,6 +97,7 @@ impl Broker {
             jwks,
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
+            enrolment: ArcSwap::from_pointee(enrolment_terms(config)?),
             chains: ChainCache::default(),
             crl_floors: ArcSwap::from_pointee(floors),
             metrics: Arc::new(Metrics::new()),
@@ -117,7 +120,9 @@ impl Broker {
 
     /// Reads trust anchors and endorsements again.
     pub(crate) fn reload_collateral(&self, config: &Config) -> Result<()> {
+        let enrolment = enrolment_terms(config)?;
         self.collateral.store(Arc::new(Collateral::read(&config.verification)?));
+        self.enrolment.store(Arc::new(enrolment));
         self.chains.clear();
         tracing::info!("endorsements reloaded");
         Ok(())
@@ -155,6 +160,11 @@ impl Broker {
     }
 }
 
+fn enrolment_terms(config: &Config) -> Result<EnrolmentTerms> {
+    let anchors = ek_anchors(&config.enrolment.ek_trust_anchors)?;
+    Ok(EnrolmentTerms { anchors, settings: config.enrolment.clone() })
+}
+
 /// The numbers of the CRLs and the collateral that the hardware's chain was checked against.
 fn numbers_of(raw: &RawClaims) -> Vec<(&str, CrlNumber)> {
     match raw {
@@ -163,6 +173,7 @@ fn numbers_of(raw: &RawClaims) -> Vec<(&str, CrlNumber)> {
         RawClaims::Tdx(tdx) => {
             tdx.collateral.floors.iter().map(|floor| (floor.subject.as_str(), floor.number)).collect()
         }
+        RawClaims::HostedVtpm(composite) | RawClaims::Svsm(composite) => numbers_of(&composite.hardware),
         RawClaims::Tpm(_) => Vec::new(),
     }
 }

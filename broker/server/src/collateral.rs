@@ -3,10 +3,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use thiserror::Error;
-use verifier::{AnchorError, Endorsements, Revocation, TrustAnchors};
+use verifier::{AnchorError, Endorsements, Revocation, TrustAnchors, x509::Certificate};
 
 use crate::config::Verification;
 
@@ -52,6 +53,14 @@ impl Collateral {
         }
         Ok(Self { anchors: anchors(&verification.trust_anchors)?, endorsements, revocation: verification.revocation })
     }
+}
+
+/// The operator's CAs of endorsement keys; none unless they are configured.
+pub(crate) fn ek_anchors(paths: &[PathBuf]) -> Result<Vec<Arc<Certificate>>, CollateralError> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(anchors(paths)?.certificates().map(Arc::clone).collect())
 }
 
 fn anchors(paths: &[PathBuf]) -> Result<TrustAnchors, CollateralError> {

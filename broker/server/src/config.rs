@@ -14,6 +14,10 @@ use verifier::{
     baseline::{Baseline, BaselineError},
 };
 
+mod enrolment;
+
+pub use enrolment::{Approval, Bounded, Enrolment};
+
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +47,9 @@ pub struct Config {
     /// What an appraisal may say without being refused.
     #[serde(default)]
     pub appraisal: Appraisal,
+    /// How attestation keys of TPMs get into the register.
+    #[serde(default)]
+    pub enrolment: Enrolment,
 }
 
 /// What an appraisal may say without being refused.
@@ -212,6 +219,7 @@ impl Config {
     fn resolve(&mut self, directory: &Path) {
         let paths = [&mut self.data_dir, &mut self.root_key, &mut self.tls.certificate, &mut self.tls.key];
         let optional = self.verification.endorsements.iter_mut().chain(&mut self.verification.trust_anchors);
+        let optional = optional.chain(&mut self.enrolment.ek_trust_anchors);
         for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional) {
             *path = directory.join(&*path);
         }

@@ -20,6 +20,8 @@ fn the_sample_is_valid_and_shows_the_defaults() {
     assert_eq!(config.data_dir, Path::new("/etc/countersign/data"));
     let defaults = countersign::config::Limits::default();
     assert_eq!(format!("{:?}", config.limits), format!("{defaults:?}"));
+    let defaults = countersign::config::Enrolment::default();
+    assert_eq!(format!("{:?}", config.enrolment), format!("{defaults:?}"));
 }
 
 #[test]
@@ -30,7 +32,7 @@ fn errors_name_the_line() {
         sample.replace("header_seconds = 10", "header_seconds = \"ten\""),
         sample.replace("nonce_seconds = 300", "nonce_seconds = 301"),
         sample.replace("root_key = \"root.key\"", ""),
-        sample.replace("\"require\"", "\"off\"").replace("# \"off\"", "# \"require\""),
+        sample.replacen("revocation = \"require\"", "revocation = \"off\"", 1),
         sample.replace("[tls]", "[tls"),
     ];
     let errors: Vec<String> = cases.iter().map(|text| error_of(text)).collect();

@@ -7,6 +7,7 @@ use evidence_formats::{
     bytes::ReportData,
     code::{Code, Coded},
     evidence::Evidence,
+    tpm::{AkPublic, TpmName},
 };
 use thiserror::Error;
 
@@ -16,6 +17,7 @@ use crate::{
     snp::{self, SnpError},
     tdx::{self, TdxError},
     tpm::{self, TpmAuthenticateError, TpmTerms},
+    vtpm::{self, VtpmAuthenticateError},
     x509::CrlNumber,
 };
 
@@ -112,6 +114,9 @@ pub enum AuthenticateError {
     /// Refused or undecided by the rules for Azure's paravisor.
     #[error(transparent)]
     Azure(#[from] AzureAuthenticateError),
+    /// Refused or undecided by the rules for hardware with a vTPM.
+    #[error(transparent)]
+    Vtpm(#[from] VtpmAuthenticateError),
 }
 
 impl AuthenticateError {
@@ -123,6 +128,7 @@ impl AuthenticateError {
             Self::Tdx(error) => error.is_missing_endorsement(),
             Self::Tpm(error) => error.is_missing_endorsement(),
             Self::Azure(error) => error.is_missing_endorsement(),
+            Self::Vtpm(error) => error.is_missing_endorsement(),
         }
     }
 }
@@ -134,6 +140,7 @@ impl Coded for AuthenticateError {
             Self::Tdx(error) => error.code(),
             Self::Tpm(error) => error.code(),
             Self::Azure(error) => error.code(),
+            Self::Vtpm(error) => error.code(),
         }
     }
 }
@@ -154,5 +161,21 @@ pub fn authenticate(
         Evidence::Tpm(evidence) => Ok(tpm::authenticate(evidence, endorsements, terms)?),
         Evidence::AzureSnp(evidence) => Ok(azure::authenticate_snp(evidence, endorsements, terms)?),
         Evidence::AzureTdx(evidence) => Ok(azure::authenticate_tdx(evidence, endorsements, terms)?),
+        Evidence::HostedVtpm(evidence) => Ok(vtpm::authenticate_hosted(evidence, endorsements, terms)?),
+        Evidence::Svsm(evidence) => Ok(vtpm::authenticate_svsm(evidence, endorsements, terms)?),
+    }
+}
+
+/// Name of the attestation key that evidence brings or describes, to look it up in a register. Nothing about it is proven.
+#[must_use]
+pub fn claimed_ak_name(evidence: &Evidence) -> Option<TpmName> {
+    match evidence {
+        Evidence::AzureSnp(azure) => azure::claimed_ak_name(&azure.hcl),
+        Evidence::AzureTdx(azure) => azure::claimed_ak_name(&azure.hcl),
+        Evidence::Snp(_) | Evidence::Tdx(_) => None,
+        Evidence::Tpm(_) | Evidence::HostedVtpm(_) | Evidence::Svsm(_) => match evidence.tpm()?.ak_public.as_ref()? {
+            AkPublic::Area(area) => Some(area.name()),
+            AkPublic::Spki(_) => None,
+        },
     }
 }

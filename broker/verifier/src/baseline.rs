@@ -91,6 +91,10 @@ impl Baseline {
                 Self { tdx, ..self.clone() }.judge_raw(claims, &azure.hardware, outcome);
                 self.tpm.judge_azure(azure, outcome);
             }
+            RawClaims::HostedVtpm(composite) | RawClaims::Svsm(composite) => {
+                self.judge_raw(claims, &composite.hardware, outcome);
+                self.tpm.judge(&composite.tpm, None, outcome);
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use evidence_formats::bytes::LaunchDigest;
 use serde::{Deserialize, Serialize};
 
-use crate::{InitDataClaims, Timestamp, azure::AzureClaims, snp::SnpClaims, tdx::TdxClaims, tpm::TpmClaims};
+use crate::{
+    InitDataClaims, Timestamp, azure::AzureClaims, snp::SnpClaims, tdx::TdxClaims, tpm::TpmClaims, vtpm::VtpmClaims,
+};
 
 /// What authenticated evidence says, in one schema for every platform; the platform's own fields stand in `raw`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -163,4 +165,22 @@ pub enum RawClaims {
     Tpm(Box<TpmClaims>),
     /// An Azure confidential VM: hardware, paravisor and vTPM.
     Azure(Box<AzureClaims>),
+    /// Hardware beside a vTPM of the host (Google Cloud).
+    #[serde(rename = "hosted-vtpm")]
+    HostedVtpm(Box<VtpmClaims>),
+    /// Hardware, SVSM and the vTPM that it runs.
+    Svsm(Box<VtpmClaims>),
+}
+
+impl RawClaims {
+    /// The TPM's claims, alone or in a composite.
+    #[must_use]
+    pub fn tpm(&self) -> Option<&TpmClaims> {
+        match self {
+            Self::Snp(_) | Self::Tdx(_) => None,
+            Self::Tpm(tpm) => Some(tpm),
+            Self::Azure(azure) => Some(&azure.tpm),
+            Self::HostedVtpm(composite) | Self::Svsm(composite) => Some(&composite.tpm),
+        }
+    }
 }

@@ -29,6 +29,7 @@ pub mod snp;
 pub mod tdx;
 mod timestamp;
 pub mod tpm;
+pub mod vtpm;
 pub mod x509;
 
 pub use anchors::{AnchorError, AnchorOrigin, TrustAnchors};
@@ -36,7 +37,7 @@ pub use appraisal::{
     Affirmed, Appraisal, Criteria, Policing, Reason, Refusal, Stage, Warnings, appraise, policy_reasons,
 };
 pub use authentic::Authentic;
-pub use authenticate::{AuthenticateError, CrlFloors, Expected, Floor, Terms, authenticate};
+pub use authenticate::{AuthenticateError, CrlFloors, Expected, Floor, Terms, authenticate, claimed_ak_name};
 pub use chains::{ChainKey, ChainMemory, Forgetful, VerifiedChain};
 pub use claims::{
     Claims, Measurements, Platform, RawClaims, RuntimeMeasurement, Signer, TcbClaims, TcbStatus, Unchecked,

@@ -55,6 +55,13 @@ fn for_code(code: &str) -> Option<&'static str> {
         }
         "reference.duplicate" => "give the changed reference set a new version: a version is used once",
         "reference.unknown_set" => "list the reference sets and use an id and version from there",
+        "authenticate.tpm.ak_awaiting_approval" => "approve the attestation key: countersign enrollments approve",
+        "authenticate.tpm.ak_revoked" => {
+            "replace the machine or enrol a new attestation key: this one was revoked (countersign enrollments show)"
+        }
+        "authenticate.tpm.counters_went_back" => {
+            "look for a rolled-back or cloned TPM; after TPM2_Clear revoke the key and enrol a new one"
+        }
         "policy.source" => "correct the policy where the message says and run countersign policy test",
         "policy.builtin" => "take the function out of the policy: what it needs is in the input (docs/policies.md)",
         "policy.input" => "collect less evidence (event logs) or raise the question with the policy's author",
@@ -113,6 +120,9 @@ fn for_stage(stage: &str) -> Option<&'static str> {
             "change the guest or its platform, or relax the rule by name in the baseline and see it in every result"
         }
         "reference" => "compare the guest's measurements with the reference sets",
+        "enroll" => {
+            "check the TPM's endorsement key certificate and its CA ([enrolment] of the configuration), and enrol again; see docs/enrolment.md"
+        }
         "policy" => "read the policy's reasons; change the guest, the platform or the policy",
         "request" => "correct the request where the message says",
         "release" => "read the release policy's reasons; change the grant, the workload or the policy",

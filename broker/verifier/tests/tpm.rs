@@ -24,8 +24,7 @@ use evidence_formats::{
 };
 use serde_json::{Value, json};
 use verifier::{
-    Claims, CrlFloors, Endorsements, Expected, Forgetful, RawClaims, Revocation, Terms, Timestamp, TrustAnchors,
-    authenticate,
+    Claims, CrlFloors, Endorsements, Expected, Forgetful, Revocation, Terms, Timestamp, TrustAnchors, authenticate,
     tpm::{AkProvenance, PinnedAk, TpmClaims, TpmTerms, UkiSection, predict_pcr11},
 };
 
@@ -181,11 +180,8 @@ impl Case {
     }
 
     fn claims(&self) -> TpmClaims {
-        match self.verify().unwrap_or_else(|code| panic!("{code}")).raw {
-            RawClaims::Tpm(claims) => *claims,
-            RawClaims::Azure(claims) => claims.tpm.clone(),
-            RawClaims::Snp(_) | RawClaims::Tdx(_) => panic!("expected TPM claims"),
-        }
+        let claims = self.verify().unwrap_or_else(|code| panic!("{code}"));
+        claims.raw.tpm().unwrap().clone()
     }
 }
 

@@ -55,6 +55,8 @@ closed_texts! {
         Tpm = "tpm",
         /// Azure paravisor report with its runtime claims.
         Hcl = "hcl",
+        /// Services manifest of an SVSM, which its SNP report commits to.
+        Svsm = "svsm",
         /// TCG2 measured-boot log of a TPM.
         EventlogTcg2 = "eventlog.tcg2",
         /// Confidential-computing event log (CCEL) of the RTMRs.
@@ -81,6 +83,8 @@ closed_texts! {
         TpmQuote = "application/vnd.countersign.tpm-quote+json",
         /// Raw Azure paravisor (HCL) report.
         HclReport = "application/vnd.countersign.hcl-report",
+        /// Raw services manifest of an SVSM: that of all services, or that of the vTPM alone.
+        SvsmManifest = "application/vnd.countersign.svsm-manifest",
         /// Raw TCG PC-client event log, crypto-agile format.
         Tcg2Log = "application/vnd.countersign.tcg2-eventlog",
         /// Raw CCEL event log.
@@ -103,7 +107,7 @@ impl ItemName {
         match self {
             Self::EventlogTcg2 | Self::EventlogCc | Self::EventlogRuntime => 1024 * KIB,
             Self::EventlogIma => 2048 * KIB,
-            Self::Cpu | Self::Certs | Self::Tpm | Self::Hcl | Self::Initdata => 64 * KIB,
+            Self::Cpu | Self::Certs | Self::Tpm | Self::Hcl | Self::Svsm | Self::Initdata => 64 * KIB,
         }
     }
 
@@ -115,6 +119,7 @@ impl ItemName {
             MediaType::SnpCertTable => matches!(self, Self::Certs),
             MediaType::TpmQuote => matches!(self, Self::Tpm),
             MediaType::HclReport => matches!(self, Self::Hcl),
+            MediaType::SvsmManifest => matches!(self, Self::Svsm),
             MediaType::Tcg2Log => matches!(self, Self::EventlogTcg2),
             MediaType::CcelLog => matches!(self, Self::EventlogCc),
             MediaType::RuntimeLog => matches!(self, Self::EventlogRuntime),

@@ -12,5 +12,5 @@ pub use attest::{ClockInfo, PcrSelection, TpmQuote};
 pub(crate) use document::FullDocument;
 pub use document::{AkPublic, TpmDocument, TpmEvidence};
 pub use error::TpmError;
-pub use public::{EccCurve, ObjectAttributes, SigningScheme, TpmKey, TpmName, TpmPublic};
+pub use public::{AesCipher, EccCurve, ObjectAttributes, SigningScheme, TpmKey, TpmName, TpmPublic};
 pub use signature::TpmSignature;

@@ -125,6 +125,20 @@ pub enum SigningScheme {
     Encryption,
 }
 
+/// AES of a storage key (TPMT_SYM_DEF_OBJECT): what its children and credentials are encrypted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AesCipher {
+    /// Key length in bits.
+    pub key_bits: u16,
+    /// Mode, TPM_ALG_ID.
+    pub mode: u16,
+}
+
+impl AesCipher {
+    /// TPM_ALG_CFB, the mode of every storage key.
+    pub const CFB: u16 = 0x0043;
+}
+
 /// Curves that keys may be on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EccCurve {
@@ -176,6 +190,8 @@ pub struct TpmPublic {
     pub attributes: ObjectAttributes,
     /// Policy digest, empty when the key has none.
     pub auth_policy: Vec<u8>,
+    /// Cipher of a storage key; signing keys have none.
+    pub symmetric: Option<AesCipher>,
     /// Signature scheme.
     pub scheme: SigningScheme,
     /// The key.
@@ -208,7 +224,7 @@ impl TpmPublic {
         if !auth_policy.is_empty() && auth_policy.len() != name_algorithm.length() {
             return Err(TpmError::Length { field: "public.authPolicy", length: auth_policy.len() });
         }
-        parse_symmetric(&mut reader)?;
+        let symmetric = parse_symmetric(&mut reader)?;
         let scheme = parse_scheme(&mut reader)?;
         let key = match kind {
             ALG_RSA => parse_rsa(&mut reader)?,
@@ -218,7 +234,7 @@ impl TpmPublic {
         if !reader.is_empty() {
             return Err(TpmError::Trailing { structure: "public area", offset: reader.offset() });
         }
-        Ok(Self { bytes: area.to_vec(), name_algorithm, attributes, auth_policy, scheme, key })
+        Ok(Self { bytes: area.to_vec(), name_algorithm, attributes, auth_policy, symmetric, scheme, key })
     }
 
     /// The public area that the name is made of.
@@ -235,16 +251,13 @@ impl TpmPublic {
 }
 
 /// TPMT_SYM_DEF_OBJECT: NULL, or AES with key bits and mode (storage keys).
-fn parse_symmetric(reader: &mut Reader<'_>) -> Result<(), TpmError> {
+fn parse_symmetric(reader: &mut Reader<'_>) -> Result<Option<AesCipher>, TpmError> {
     const ALG_AES: u16 = 0x0006;
     match reader.u16_be()? {
-        ALG_NULL => {}
-        ALG_AES => {
-            reader.take(4)?;
-        }
-        other => return Err(TpmError::Field { field: "public.symmetric", value: other.into() }),
+        ALG_NULL => Ok(None),
+        ALG_AES => Ok(Some(AesCipher { key_bits: reader.u16_be()?, mode: reader.u16_be()? })),
+        other => Err(TpmError::Field { field: "public.symmetric", value: other.into() }),
     }
-    Ok(())
 }
 
 fn parse_scheme(reader: &mut Reader<'_>) -> Result<SigningScheme, TpmError> {

@@ -11,6 +11,7 @@ use axum::{
 use crate::broker::Broker;
 
 mod decisions;
+mod enrollments;
 mod policies;
 mod reference_values;
 mod secrets;
@@ -28,6 +29,10 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/reference-values/revoke", post(reference_values::revoke))
         .route("/policies/{kind}", get(policies::show).put(policies::set))
         .route("/policies/{kind}/rollback", post(policies::roll_back))
+        .route("/enrollments", get(enrollments::list).post(enrollments::pin))
+        .route("/enrollments/{name}", get(enrollments::show))
+        .route("/enrollments/{name}/approve", post(enrollments::approve))
+        .route("/enrollments/{name}/revoke", post(enrollments::revoke))
         .route("/decisions", get(decisions::list))
         .route("/decisions/{id}", get(decisions::show))
 }

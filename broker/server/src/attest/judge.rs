@@ -3,7 +3,7 @@
 use evidence_formats::{
     binding::BindingDigest,
     bundle::{Bundle, RawBundle},
-    code::Coded,
+    code::{Code, Coded},
     evidence::Evidence,
 };
 use verifier::{
@@ -12,12 +12,19 @@ use verifier::{
 };
 
 use super::Admitted;
-use crate::{broker::Broker, decision::RecordedReason};
+use crate::{
+    broker::Broker,
+    decision::RecordedReason,
+    enrolment::{RegisterError, Standing},
+};
+
+/// Nothing but the register could have proven the key.
+const UNPROVEN: Code = Code::new("authenticate.tpm.ak_unproven");
 
 /// How far the evidence came.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It is not evidence.
+    /// Nothing can be judged: it leaves no record.
     Unparsable(RecordedReason),
     /// It is evidence, and not shown to be genuine, fresh and of this guest.
     NotAuthentic(RecordedReason, Explanation),
@@ -27,12 +34,11 @@ pub(super) enum Verdict {
     Affirmed(Box<Affirmed>),
 }
 
-/// Parses, authenticates and appraises.
-pub(super) fn judge(broker: &Broker, admitted: &Admitted) -> Verdict {
-    let evidence = match parse(&admitted.request.evidence) {
-        Ok(evidence) => evidence,
-        Err(reason) => return Verdict::Unparsable(reason),
-    };
+/// Authenticates and appraises. `standing` is what the register says of the evidence's attestation key.
+pub(super) fn judge(broker: &Broker, admitted: &Admitted, evidence: &Evidence, standing: &Standing) -> Verdict {
+    if *standing == Standing::Revoked {
+        return not_authentic(&RegisterError::Revoked);
+    }
     let binding = match BindingDigest::native(&admitted.nonce.nonce, &admitted.request.tee_key) {
         Ok(binding) => binding,
         Err(error) => return Verdict::Unparsable(reason(&error)),
@@ -46,11 +52,14 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted) -> Verdict {
         now: admitted.now,
         memory: &broker.chains,
         crl_floors: &floors,
-        tpm: TpmTerms::DEFAULT,
+        tpm: &tpm_terms(standing),
     };
-    let authentic = match authenticate(&evidence, &collateral.endorsements, &terms) {
+    let authentic = match authenticate(evidence, &collateral.endorsements, &terms) {
         Ok(authentic) => authentic,
-        Err(error) => return Verdict::NotAuthentic(reason(&error), Explanation::of_refusal(&error)),
+        Err(error) if *standing == Standing::AwaitingApproval && error.code() == UNPROVEN => {
+            return not_authentic(&RegisterError::AwaitingApproval);
+        }
+        Err(error) => return not_authentic(&error),
     };
     let rules = broker.rules.load();
     let criteria = Criteria {
@@ -65,7 +74,21 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted) -> Verdict {
     }
 }
 
-fn parse(raw: &RawBundle) -> Result<Evidence, RecordedReason> {
+/// What the register proves.
+fn tpm_terms(standing: &Standing) -> TpmTerms {
+    let enrolled_ak = match standing {
+        Standing::Enrolled(enrolled) => Some((**enrolled).clone()),
+        Standing::Unknown | Standing::AwaitingApproval | Standing::Revoked => None,
+    };
+    TpmTerms { enrolled_ak, ..TpmTerms::default() }
+}
+
+fn not_authentic(error: &impl Coded) -> Verdict {
+    Verdict::NotAuthentic(reason(error), Explanation::of_refusal(error))
+}
+
+/// Parses the bundle and every item of it.
+pub(super) fn parse(raw: &RawBundle) -> Result<Evidence, RecordedReason> {
     let bundle = Bundle::try_from(raw.clone()).map_err(|error| reason(&error))?;
     Evidence::from_bundle(&bundle).map_err(|error| reason(&error))
 }

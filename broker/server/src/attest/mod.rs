@@ -22,13 +22,15 @@ mod settle;
 use std::sync::Arc;
 
 use axum::{body::Bytes, http::StatusCode};
-use evidence_formats::code::Coded;
+use evidence_formats::{code::Coded, evidence::Evidence};
 use tokio::{sync::SemaphorePermit, task};
 use verifier::Timestamp;
 
 use crate::{
     broker::Broker,
     clock,
+    decision::RecordedReason,
+    enrolment,
     http::{
         TraceId,
         problem::{Problem, RequestError},
@@ -60,15 +62,24 @@ pub(crate) async fn attest(
 ) -> Result<AttestResponse, Problem> {
     let _place = broker.attestations.try_acquire().map_err(|_none_free| RequestError::Overloaded)?;
     let now = clock::now();
+    let short = body.len() <= SHORT;
     let request = parse(broker, body, encoding).await?;
     let nonce = broker.nonces.recognise(&request.nonce, now).map_err(|error| refuse_nonce(broker, error))?;
     if broker.store.is_consumed(nonce.nonce.as_bytes()).await? {
         return Err(refuse_nonce(broker, NonceError::Replayed));
     }
     let admitted = Arc::new(Admitted { request, nonce, trace_id, now });
+    let evidence = match parse_evidence(broker, &admitted, short).await? {
+        Ok(evidence) => evidence,
+        Err(reason) => {
+            count(broker, "refused", reason.code.as_str());
+            return Err(Problem::new(StatusCode::FORBIDDEN, reason.code, reason.text));
+        }
+    };
+    let standing = enrolment::look_up(broker, &evidence).await?;
     let judged = {
         let (broker, admitted) = (Arc::clone(broker), Arc::clone(&admitted));
-        on_processor(Arc::clone(&broker), move || judge::judge(&broker, &admitted)).await?
+        on_processor(Arc::clone(&broker), move || judge::judge(&broker, &admitted, &evidence, &standing)).await?
     };
     match judged {
         Verdict::Unparsable(reason) => {
@@ -96,6 +107,19 @@ async fn parse(broker: &Arc<Broker>, body: Bytes, encoding: Encoding) -> Result<
     Ok(on_processor(Arc::clone(broker), move || AttestRequest::parse(&body, encoding)).await??)
 }
 
+/// The evidence, or why it is none; parsed where it arrives when it is short.
+async fn parse_evidence(
+    broker: &Arc<Broker>,
+    admitted: &Arc<Admitted>,
+    short: bool,
+) -> Result<Result<Evidence, RecordedReason>, Problem> {
+    if short {
+        return Ok(judge::parse(&admitted.request.evidence));
+    }
+    let admitted = Arc::clone(admitted);
+    on_processor(Arc::clone(broker), move || judge::parse(&admitted.request.evidence)).await
+}
+
 fn refuse_nonce(broker: &Broker, error: NonceError) -> Problem {
     count(broker, "refused", error.code().as_str());
     Problem::new(StatusCode::FORBIDDEN, error.code(), error.to_string())
@@ -107,7 +131,7 @@ fn count(broker: &Broker, outcome: &'static str, code: &'static str) {
 
 /// Runs `work`, which keeps a processor busy, off the threads that serve connections, and never more of it at once than
 /// there are processors.
-async fn on_processor<T: Send + 'static>(
+pub(crate) async fn on_processor<T: Send + 'static>(
     broker: Arc<Broker>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {

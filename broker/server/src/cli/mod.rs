@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod client;
+mod enrollments;
 mod explain;
 mod files;
 mod init;
@@ -45,6 +46,8 @@ enum Command {
     ReferenceValues(reference_values::Args),
     /// Set, show and test appraisal and release policies
     Policy(policy::Args),
+    /// List, approve, revoke and pin the attestation keys of TPMs
+    Enrollments(enrollments::Args),
     /// Say why a decision was made
     Explain(explain::Args),
     /// Check tokens that the broker issued
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Secrets(args) => secrets::run(&args),
         Command::ReferenceValues(args) => reference_values::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Enrollments(args) => enrollments::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),

@@ -18,6 +18,7 @@ use crate::{admin, broker::Broker};
 mod attest;
 pub(crate) mod body;
 mod challenge;
+mod enroll;
 pub(crate) mod identity;
 pub(crate) mod listener;
 mod observe;
@@ -38,6 +39,8 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
     Router::new()
         .route("/v1/challenge", post(challenge::challenge))
         .route("/v1/attest", post(attest::attest))
+        .route("/v1/enroll", post(enroll::begin))
+        .route("/v1/enroll/{id}", post(enroll::complete))
         .route("/v1/openapi.json", get(openapi))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/healthz", get(healthz))

@@ -9,6 +9,7 @@ use thiserror::Error;
 use verifier::reference::ReferenceError;
 
 mod decisions;
+mod enrolments;
 mod floors;
 mod keys;
 mod references;
@@ -17,6 +18,9 @@ mod secrets;
 pub(crate) mod sqlite;
 
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Retention, Settled, Settlement, StoredDecision};
+pub(crate) use enrolments::{
+    Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered, StoredEk,
+};
 pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
 pub(crate) use references::{
@@ -30,7 +34,16 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 
 /// Everything that a broker stores.
 pub(crate) trait Store:
-    DecisionStore + FloorStore + KeyStore + ReferenceStore + RuleStore + SecretStore + Send + Sync + fmt::Debug
+    DecisionStore
+    + EnrolmentStore
+    + FloorStore
+    + KeyStore
+    + ReferenceStore
+    + RuleStore
+    + SecretStore
+    + Send
+    + Sync
+    + fmt::Debug
 {
     /// Whether the store answers.
     fn ping(&self) -> StoreFuture<'_, ()>;

@@ -4,8 +4,8 @@ use aws_lc_rs::constant_time;
 use evidence_formats::{
     azure::{AzureSnpEvidence, AzureTdxEvidence},
     bytes::ReportData,
-    hcl::{HclReport, RuntimeClaims},
-    tpm::{TpmEvidence, TpmPublic},
+    hcl::{HclKey, HclReport, RuntimeClaims},
+    tpm::{TpmEvidence, TpmName, TpmPublic},
 };
 
 use super::{AzureAuthenticateError, AzureClaims};
@@ -118,7 +118,7 @@ fn prove(
     terms: &Terms<'_>,
 ) -> Result<ProvenAk, TpmAuthenticateError> {
     const ENDORSEMENT: u32 = 0x4000_000B;
-    let area = template(runtime).ok_or(TpmAuthenticateError::AkMismatch)?;
+    let area = template(&BEFORE_AK_MODULUS, &runtime.attestation_key).ok_or(TpmAuthenticateError::AkMismatch)?;
     let key = AkKey::of_area(&area.key)?;
     if let Some(brought) = &tpm.ak_public
         && brought_key(brought)? != key
@@ -131,18 +131,33 @@ fn prove(
         return Err(TpmAuthenticateError::AkNotPinned);
     }
     let qualified_name = Some(area.name().qualified_under(area.name_algorithm, &ENDORSEMENT.to_be_bytes()));
-    Ok(ProvenAk { key, area: Some(area), area_proven: true, qualified_name, provenance })
+    let endorsement_key = runtime.endorsement_key.as_ref().and_then(|key| template(&BEFORE_EK_MODULUS, key));
+    Ok(ProvenAk { qualified_name, endorsement_key, ..ProvenAk::new(key, Some(area), true, provenance) })
 }
 
-/// RSA 2048, name algorithm SHA-256, attributes 0x00050472 (fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth,
-/// noDA, restricted, sign), no policy, no symmetric cipher, RSASSA with SHA-256, default exponent.
-fn template(runtime: &RuntimeClaims) -> Option<TpmPublic> {
-    const BEFORE_MODULUS: [u8; 24] = [
-        0x00, 0x01, 0x00, 0x0B, 0x00, 0x05, 0x04, 0x72, 0x00, 0x00, 0x00, 0x10, 0x00, 0x14, 0x00, 0x0B, 0x08, 0x00,
-        0x00, 0x00, 0x00, 0x00, 0x01, 0x00,
-    ];
-    let area = [BEFORE_MODULUS.as_slice(), runtime.attestation_key.modulus()].concat();
-    TpmPublic::parse(&area).ok()
+/// Attestation key: RSA 2048, name algorithm SHA-256, attributes 0x00050472 (fixedTPM, fixedParent, sensitiveDataOrigin,
+/// userWithAuth, noDA, restricted, sign), no policy, no symmetric cipher, RSASSA with SHA-256, default exponent.
+const BEFORE_AK_MODULUS: [u8; 24] = [
+    0x00, 0x01, 0x00, 0x0B, 0x00, 0x05, 0x04, 0x72, 0x00, 0x00, 0x00, 0x10, 0x00, 0x14, 0x00, 0x0B, 0x08, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x01, 0x00,
+];
+/// Endorsement key: the TCG default template L-1 (RSA 2048, attributes 0x000300B2, PolicyA, AES-128 in CFB mode).
+const BEFORE_EK_MODULUS: [u8; 58] = [
+    0x00, 0x01, 0x00, 0x0B, 0x00, 0x03, 0x00, 0xB2, 0x00, 0x20, 0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xB3, 0xF8, 0x1A,
+    0x90, 0xCC, 0x8D, 0x46, 0xA5, 0xD7, 0x24, 0xFD, 0x52, 0xD7, 0x6E, 0x06, 0x52, 0x0B, 0x64, 0xF2, 0xA1, 0xDA, 0x1B,
+    0x33, 0x14, 0x69, 0xAA, 0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01,
+    0x00,
+];
+
+/// The public area that the paravisor's template makes of a key.
+fn template(before_modulus: &[u8], key: &HclKey) -> Option<TpmPublic> {
+    TpmPublic::parse(&[before_modulus, key.modulus()].concat()).ok()
+}
+
+/// Name of the attestation key that runtime claims describe. Nothing about it is proven by being here.
+pub(crate) fn claimed_ak_name(hcl: &HclReport) -> Option<TpmName> {
+    let runtime = RuntimeClaims::parse(hcl.claims()).ok()?;
+    Some(template(&BEFORE_AK_MODULUS, &runtime.attestation_key)?.name())
 }
 
 /// A certificate of the key is welcome, not needed: the hardware has proven it. One that is there must be for this key

@@ -7,6 +7,6 @@ mod authenticate;
 mod claims;
 mod error;
 
-pub(crate) use authenticate::{authenticate_snp, authenticate_tdx};
+pub(crate) use authenticate::{authenticate_snp, authenticate_tdx, claimed_ak_name};
 pub use claims::AzureClaims;
 pub use error::AzureAuthenticateError;

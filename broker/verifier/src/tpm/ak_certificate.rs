@@ -6,48 +6,32 @@ use evidence_formats::code::{Code, Coded};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{AkKey, AkKeyError, AkProvenance};
+use super::{
+    AkKey, AkKeyError, AkProvenance, TpmChainError,
+    chain::{ChainMaterial, prove_leaf},
+};
 use crate::{
-    Revocation, Timestamp, Unchecked,
+    Unchecked,
     x509::{
-        Certificate, CertificateError, Crl, CrlTimeError, DerError, Oid, SignatureError, ValidityError,
+        Certificate, CertificateError, DerError, Oid,
         der::{Der, tag},
     },
 };
 
 /// Roots of Google Cloud: the private CA of today's certificates, and the one before it.
-const GCP_ROOTS: [&[u8]; 2] =
+pub(super) const GCP_ROOTS: [&[u8]; 2] =
     [include_bytes!("roots/gcp_ek_ak_ca_root.der"), include_bytes!("roots/gcp_tpm_ek_root_1.der")];
 /// Azure Virtual TPM Root Certificate Authority 2023.
 const AZURE_ROOT: &[u8] = include_bytes!("roots/azure_virtual_tpm_root_2023.der");
 /// 1.3.6.1.4.1.11129.2.1.21: which instance a Google certificate is for.
-const GCE_INSTANCE: Oid = Oid::from_der_contents(&[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x01, 0x15]);
+pub(super) const GCE_INSTANCE: Oid =
+    Oid::from_der_contents(&[0x2b, 0x06, 0x01, 0x04, 0x01, 0xd6, 0x79, 0x02, 0x01, 0x15]);
 /// extKeyUsage extension.
-const EXTENDED_KEY_USAGE: Oid = Oid::from_der_contents(&[0x55, 0x1d, 0x25]);
+pub(super) const EXTENDED_KEY_USAGE: Oid = Oid::from_der_contents(&[0x55, 0x1d, 0x25]);
 /// subjectAltName extension: manufacturer, model and version of the TPM, critical when the subject is empty.
-const SUBJECT_ALT_NAME: Oid = Oid::from_der_contents(&[0x55, 0x1d, 0x11]);
+pub(super) const SUBJECT_ALT_NAME: Oid = Oid::from_der_contents(&[0x55, 0x1d, 0x11]);
 /// 2.23.133.8.3 tcg-kp-AIKCertificate, as DER.
 const EKU_AIK: &[u8] = &[0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x03];
-/// Longest chain: leaf, two intermediates, root.
-const MAX_DEPTH: usize = 4;
-
-/// Everything a chain is built from and held against.
-#[derive(Debug)]
-pub(crate) struct AkChain<'a> {
-    /// Leaf first, then whatever intermediates travelled with it (DER).
-    pub(crate) evidence: &'a [Vec<u8>],
-    /// Further intermediates.
-    pub(crate) intermediates: &'a [Arc<Certificate>],
-    /// CRLs of the issuers.
-    pub(crate) crls: &'a [Arc<Crl>],
-    /// The operator's roots, which replace the clouds'; empty for the clouds' own.
-    pub(crate) operator_roots: &'a [Arc<Certificate>],
-    /// Time of the verification.
-    pub(crate) now: Timestamp,
-    /// What a missing CRL means.
-    pub(crate) revocation: Revocation,
-}
-
 /// Which instance Google's certificate names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GceInstance {
@@ -70,32 +54,33 @@ pub(crate) struct AkCertificate {
     pub(crate) unchecked: Option<Unchecked>,
 }
 
-/// Verifies the chain of an attestation key certificate up to a pinned root, and that the leaf is one.
-pub(crate) fn authenticate_ak_certificate(chain: &AkChain<'_>) -> Result<AkCertificate, AkCertificateError> {
-    let mut brought =
-        chain.evidence.iter().map(|der| Certificate::parse_der(der)).collect::<Result<Vec<_>, _>>()?.into_iter();
-    let leaf = brought.next().ok_or(AkCertificateError::IssuerMissing)?;
-    let mut candidates: Vec<Arc<Certificate>> = brought.map(Arc::new).collect();
-    candidates.extend_from_slice(chain.intermediates);
-    let roots = pinned_roots(chain.operator_roots)?;
-    let (provenance, issuers) = build(&leaf, &candidates, &roots)?;
-    for certificate in std::iter::once(&leaf).chain(issuers.iter().copied()) {
-        certificate.validity().at(chain.now)?;
-    }
-    let unchecked = require_unrevoked(&leaf, &issuers, chain)?;
-    require_attestation_leaf(&leaf)?;
+/// Verifies the chain of an attestation key certificate up to a pinned root, and that the leaf is one. The operator's roots,
+/// where there are any, replace the clouds'.
+pub(crate) fn authenticate_ak_certificate(
+    material: &ChainMaterial<'_>,
+    operator_roots: &[Arc<Certificate>],
+) -> Result<AkCertificate, AkCertificateError> {
+    let proven = prove_leaf(material, &pinned_roots(operator_roots)?)?;
+    let (leaf, provenance) = (&proven.leaf, proven.root);
+    require_attestation_leaf(leaf)?;
     let gce_instance = match provenance {
-        AkProvenance::AkCertGcp => {
-            let extension = leaf.extension(&GCE_INSTANCE).ok_or(AkCertificateError::NotProduction)?;
-            Some(read_gce_instance(extension)?)
-        }
+        AkProvenance::AkCertGcp => Some(gce_instance_of(leaf)?),
         AkProvenance::AkCertAzure
         | AkProvenance::AkCertOperator
         | AkProvenance::HclSnp
         | AkProvenance::HclTdx
+        | AkProvenance::SvsmEk
+        | AkProvenance::EkActivated
         | AkProvenance::Pinned => None,
     };
-    Ok(AkCertificate { key: AkKey::new(leaf.public_key().clone())?, provenance, gce_instance, unchecked })
+    let key = AkKey::new(leaf.public_key().clone())?;
+    Ok(AkCertificate { key, provenance, gce_instance, unchecked: proven.unchecked })
+}
+
+/// The production instance that one of Google's certificates is for.
+pub(super) fn gce_instance_of(leaf: &Certificate) -> Result<GceInstance, AkCertificateError> {
+    let extension = leaf.extension(&GCE_INSTANCE).ok_or(AkCertificateError::NotProduction)?;
+    read_gce_instance(extension)
 }
 
 fn pinned_roots(operator: &[Arc<Certificate>]) -> Result<Vec<(AkProvenance, Arc<Certificate>)>, AkCertificateError> {
@@ -107,65 +92,6 @@ fn pinned_roots(operator: &[Arc<Certificate>]) -> Result<Vec<(AkProvenance, Arc<
         .chain([(AkProvenance::AkCertAzure, AZURE_ROOT)])
         .map(|(provenance, der)| Ok((provenance, Arc::new(Certificate::parse_der(der)?))))
         .collect()
-}
-
-/// Walks from the leaf to a root: issuer by name, proven by signature, at most [`MAX_DEPTH`] certificates.
-fn build<'a>(
-    leaf: &Certificate,
-    candidates: &'a [Arc<Certificate>],
-    roots: &'a [(AkProvenance, Arc<Certificate>)],
-) -> Result<(AkProvenance, Vec<&'a Certificate>), AkCertificateError> {
-    let mut current = leaf;
-    let mut issuers: Vec<&'a Certificate> = Vec::new();
-    while issuers.len() < MAX_DEPTH.saturating_sub(1) {
-        let root = roots.iter().find(|(_, root)| current.names_issuer(root));
-        let brought = || candidates.iter().find(|candidate| current.names_issuer(candidate));
-        let issuer = root.map(|(_, root)| root).or_else(brought).ok_or(AkCertificateError::IssuerMissing)?;
-        current.verify_signed_by(issuer.public_key())?;
-        if !issuer.may_sign_certificates() || !path_length_allows(issuer, issuers.len()) {
-            return Err(AkCertificateError::IssuerNotCa);
-        }
-        issuers.push(issuer);
-        if let Some((provenance, _)) = root {
-            return Ok((*provenance, issuers));
-        }
-        current = issuer;
-    }
-    Err(AkCertificateError::IssuerMissing)
-}
-
-/// `below` intermediates stand between this issuer and the leaf (RFC 5280 section 4.2.1.9).
-fn path_length_allows(issuer: &Certificate, below: usize) -> bool {
-    let limit = issuer.basic_constraints().and_then(|constraints| constraints.path_length);
-    limit.is_none_or(|limit| usize::try_from(limit).is_ok_and(|limit| below <= limit))
-}
-
-fn require_unrevoked(
-    leaf: &Certificate,
-    issuers: &[&Certificate],
-    chain: &AkChain<'_>,
-) -> Result<Option<Unchecked>, AkCertificateError> {
-    let mut missing = false;
-    let subjects = std::iter::once(leaf).chain(issuers.iter().copied());
-    for (certificate, issuer) in subjects.zip(issuers.iter().copied()) {
-        let Some(crl) = chain.crls.iter().find(|crl| crl.issuer().raw() == issuer.subject().raw()) else {
-            missing = true;
-            continue;
-        };
-        crl.verify_signed_by(issuer.public_key())?;
-        crl.current_at(chain.now)?;
-        if crl.revokes(certificate.serial()) {
-            return Err(AkCertificateError::Revoked);
-        }
-    }
-    match (missing, chain.revocation) {
-        (false, _) => Ok(None),
-        (true, Revocation::Require) => Err(AkCertificateError::CrlMissing),
-        (true, Revocation::IfPresent) => Ok(Some(Unchecked {
-            what: "revocation",
-            reason: "no CRL for every issuer of the attestation key certificate",
-        })),
-    }
 }
 
 /// One intermediate signs certificates of endorsement keys (encryption) and attestation keys (signatures) alike: only
@@ -224,33 +150,12 @@ fn read_gce_instance(extension: &[u8]) -> Result<GceInstance, AkCertificateError
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AkCertificateError {
-    /// Not a certificate.
-    #[error("expected a certificate")]
-    Certificate(#[from] CertificateError),
+    /// The chain.
+    #[error("certificate chain of the attestation key")]
+    Chain(#[from] TpmChainError),
     /// A structure inside is not what it should be.
     #[error("certificate extension")]
     Der(#[from] DerError),
-    /// No certificate of the issuer up to a pinned root.
-    #[error("expected the issuer's certificate, up to a root of Google Cloud or Azure")]
-    IssuerMissing,
-    /// An issuer that may not sign certificates, or not so many below it.
-    #[error("expected an issuer that may sign certificates")]
-    IssuerNotCa,
-    /// A signature in the chain.
-    #[error("certificate or CRL signature")]
-    Signature(#[from] SignatureError),
-    /// A certificate is not valid now.
-    #[error("certificate validity")]
-    Validity(#[from] ValidityError),
-    /// A CRL is not current.
-    #[error("CRL validity")]
-    CrlTime(#[from] CrlTimeError),
-    /// No CRL where one is demanded.
-    #[error("expected a CRL of every issuer of the attestation key certificate")]
-    CrlMissing,
-    /// Revoked.
-    #[error("the attestation key certificate or one of its issuers is revoked")]
-    Revoked,
     /// A critical extension that is not understood.
     #[error("critical extension {oid} is not understood")]
     CriticalExtension {
@@ -268,26 +173,32 @@ pub enum AkCertificateError {
     Key(#[from] AkKeyError),
 }
 
+impl From<CertificateError> for AkCertificateError {
+    fn from(error: CertificateError) -> Self {
+        Self::Chain(error.into())
+    }
+}
+
 impl AkCertificateError {
     /// Whether more endorsements could change the answer.
     #[must_use]
     pub const fn is_missing_endorsement(&self) -> bool {
-        matches!(self, Self::IssuerMissing | Self::CrlMissing | Self::CrlTime(_))
+        matches!(self, Self::Chain(source) if source.is_missing_endorsement())
     }
 }
 
 impl Coded for AkCertificateError {
     fn code(&self) -> Code {
         Code::new(match self {
-            Self::Certificate(source) => return source.code(),
+            Self::Chain(TpmChainError::Certificate(source)) => return source.code(),
+            Self::Chain(TpmChainError::IssuerMissing) => "endorsement.tpm.ak_issuer_missing",
+            Self::Chain(TpmChainError::IssuerNotCa) => "authenticate.tpm.ak_issuer",
+            Self::Chain(TpmChainError::Signature(_)) => "authenticate.tpm.ak_certificate_signature",
+            Self::Chain(TpmChainError::Validity(_)) => "authenticate.tpm.ak_certificate_validity",
+            Self::Chain(TpmChainError::CrlTime(_)) => "endorsement.tpm.crl_stale",
+            Self::Chain(TpmChainError::CrlMissing) => "endorsement.tpm.crl_missing",
+            Self::Chain(TpmChainError::Revoked) => "authenticate.tpm.ak_certificate_revoked",
             Self::Der(_) => "authenticate.tpm.ak_certificate_form",
-            Self::IssuerMissing => "endorsement.tpm.ak_issuer_missing",
-            Self::IssuerNotCa => "authenticate.tpm.ak_issuer",
-            Self::Signature(_) => "authenticate.tpm.ak_certificate_signature",
-            Self::Validity(_) => "authenticate.tpm.ak_certificate_validity",
-            Self::CrlTime(_) => "endorsement.tpm.crl_stale",
-            Self::CrlMissing => "endorsement.tpm.crl_missing",
-            Self::Revoked => "authenticate.tpm.ak_certificate_revoked",
             Self::CriticalExtension { .. } | Self::NotAttestation => "authenticate.tpm.ak_certificate_usage",
             Self::NotProduction => "authenticate.tpm.ak_certificate_instance",
             Self::Key(_) => "authenticate.tpm.ak_key",

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use evidence_formats::tpm::{AkPublic, TpmEvidence};
 
 use super::{
-    AkCertificate, AkChain, AkKey, AkKeyError, AkProvenance, ExpectedExtraData, ProvenAk, QuoteTerms,
-    TpmAuthenticateError, TpmClaims,
+    AkCertificate, AkKey, AkKeyError, AkProvenance, ExpectedExtraData, ProvenAk, QuoteTerms, TpmAuthenticateError,
+    TpmClaims,
     authenticate::{authenticate_quote, require_attestation_key},
     authenticate_ak_certificate,
+    chain::ChainMaterial,
 };
 use crate::{
     AnchorOrigin, Authentic, Claims, Endorsements, Measurements, Platform, RawClaims, TcbClaims, Terms, Unchecked,
@@ -24,11 +25,24 @@ pub(crate) fn authenticate(
     endorsements: &Endorsements,
     terms: &Terms<'_>,
 ) -> Result<Authentic<Claims>, TpmAuthenticateError> {
-    // A key that no certificate or enrolment could make an attestation key is refused as that.
-    if let Some(AkPublic::Area(area)) = &evidence.ak_public {
-        require_attestation_key(area)?;
+    let proven = prove(evidence, endorsements, terms)?;
+    // What vouches for an SVSM's endorsement key is the report beside it.
+    if proven.0.provenance == AkProvenance::SvsmEk {
+        return Err(TpmAuthenticateError::SvsmMissing);
     }
-    let (ak, certificate) = prove(evidence, endorsements, terms)?;
+    let (tpm, mut unchecked) = quote_by(proven, evidence, terms)?;
+    if is_virtual(tpm.ak_provenance) {
+        unchecked.push(Unchecked { what: "paravisor_measurement", reason: "nothing measures what runs the vTPM" });
+    }
+    Ok(Authentic::new(claims(tpm, unchecked)))
+}
+
+/// The quote by a proven key, with what the key's certificate adds.
+pub(crate) fn quote_by(
+    (ak, certificate): (ProvenAk, Option<AkCertificate>),
+    evidence: &TpmEvidence,
+    terms: &Terms<'_>,
+) -> Result<(TpmClaims, Vec<Unchecked>), TpmAuthenticateError> {
     let quote_terms =
         QuoteTerms { pcrs: &terms.tpm.pcrs, extra_data: ExpectedExtraData::new(&terms.expected, terms.tpm) };
     let (mut tpm, mut unchecked) = authenticate_quote(evidence, &ak, &quote_terms)?;
@@ -36,26 +50,29 @@ pub(crate) fn authenticate(
         tpm.gce_instance = gce_instance;
         unchecked.extend(revocation);
     }
-    if is_virtual(tpm.ak_provenance) {
-        unchecked.push(Unchecked { what: "paravisor_measurement", reason: "nothing measures what runs the vTPM" });
-    }
-    Ok(Authentic::new(claims(tpm, unchecked)))
+    Ok((tpm, unchecked))
 }
 
-/// A certificate proves the key, the operator's pin does, or nothing does; both given must agree.
-fn prove(
+/// A certificate proves the key, the operator's pin or register does, or nothing does; all that are given must agree.
+pub(crate) fn prove(
     evidence: &TpmEvidence,
     endorsements: &Endorsements,
     terms: &Terms<'_>,
 ) -> Result<(ProvenAk, Option<AkCertificate>), TpmAuthenticateError> {
+    // A key that no certificate or enrolment could make an attestation key is refused as that.
+    if let Some(AkPublic::Area(area)) = &evidence.ak_public {
+        require_attestation_key(area)?;
+    }
     let pinned = terms.tpm.pinned_ak.as_ref().map(|pin| pin.prove(evidence)).transpose()?;
+    let enrolled = terms.tpm.enrolled_ak.as_ref().map(|enrolled| enrolled.prove(evidence)).transpose()?;
+    let registered = enrolled.or(pinned);
     if evidence.ak_certificates.is_empty() {
-        return pinned.map(|ak| (ak, None)).ok_or(TpmAuthenticateError::AkUnproven);
+        return registered.map(|ak| (ak, None)).ok_or(TpmAuthenticateError::AkUnproven);
     }
     let certificate = certify(evidence, endorsements, terms)?;
-    if let Some(pinned) = pinned {
-        return if pinned.key == certificate.key {
-            Ok((pinned, Some(certificate)))
+    if let Some(registered) = registered {
+        return if registered.key == certificate.key {
+            Ok((registered, Some(certificate)))
         } else {
             Err(TpmAuthenticateError::AkMismatch)
         };
@@ -65,14 +82,8 @@ fn prove(
         Some(AkPublic::Area(area)) => Some(area.clone()),
         Some(AkPublic::Spki(_)) | None => None,
     };
-    let ak = ProvenAk {
-        key: certificate.key.clone(),
-        area,
-        // An attestation key certificate says that the key is a restricted one of the TPM.
-        area_proven: true,
-        qualified_name: None,
-        provenance: certificate.provenance,
-    };
+    // An attestation key certificate says that the key is a restricted one of the TPM.
+    let ak = ProvenAk::new(certificate.key.clone(), area, true, certificate.provenance);
     Ok((ak, Some(certificate)))
 }
 
@@ -82,21 +93,17 @@ pub(crate) fn certify(
     endorsements: &Endorsements,
     terms: &Terms<'_>,
 ) -> Result<AkCertificate, TpmAuthenticateError> {
-    let intermediates: Vec<_> = endorsements.certificates().map(Arc::clone).collect();
-    let crls: Vec<_> = endorsements.crls().map(Arc::clone).collect();
     let operator_roots: Vec<_> = match terms.anchors.origin() {
         AnchorOrigin::Operator => terms.anchors.certificates().map(Arc::clone).collect(),
         AnchorOrigin::Vendor => Vec::new(),
     };
-    let chain = AkChain {
+    let material = ChainMaterial {
         evidence: &evidence.ak_certificates,
-        intermediates: &intermediates,
-        crls: &crls,
-        operator_roots: &operator_roots,
+        endorsements,
         now: terms.now,
         revocation: terms.revocation,
     };
-    Ok(authenticate_ak_certificate(&chain)?)
+    Ok(authenticate_ak_certificate(&material, &operator_roots)?)
 }
 
 /// The bits of the key that the evidence brings.
@@ -110,8 +117,12 @@ pub(crate) fn brought_key(ak: &AkPublic) -> Result<AkKey, TpmAuthenticateError> 
 /// Whether the vTPM is a cloud's: software that something must measure.
 const fn is_virtual(provenance: AkProvenance) -> bool {
     match provenance {
-        AkProvenance::AkCertGcp | AkProvenance::AkCertAzure | AkProvenance::HclSnp | AkProvenance::HclTdx => true,
-        AkProvenance::AkCertOperator | AkProvenance::Pinned => false,
+        AkProvenance::AkCertGcp
+        | AkProvenance::AkCertAzure
+        | AkProvenance::HclSnp
+        | AkProvenance::HclTdx
+        | AkProvenance::SvsmEk => true,
+        AkProvenance::AkCertOperator | AkProvenance::EkActivated | AkProvenance::Pinned => false,
     }
 }
 
@@ -122,7 +133,7 @@ fn claims(tpm: TpmClaims, unchecked: Vec<Unchecked>) -> Claims {
             AkProvenance::AkCertGcp => Platform::Gcp,
             AkProvenance::AkCertAzure | AkProvenance::HclSnp | AkProvenance::HclTdx => Platform::Azure,
             AkProvenance::AkCertOperator => Platform::Simulated,
-            AkProvenance::Pinned => Platform::Bare,
+            AkProvenance::SvsmEk | AkProvenance::EkActivated | AkProvenance::Pinned => Platform::Bare,
         },
         measurement: Measurements { launch: None, runtime: tpm.runtime() },
         tcb: TcbClaims::default(),

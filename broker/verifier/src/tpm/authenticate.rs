@@ -45,6 +45,10 @@ pub(crate) fn authenticate_quote(
     unchecked.extend(unexplained(&pcrs, boot.as_ref(), ima.is_some()));
     let claims = TpmClaims {
         ak_provenance: ak.provenance,
+        ak_key: ak.key.fingerprint(),
+        enrolment: ak.enrolment.clone(),
+        ek_name: ak.endorsement_key.as_ref().map(|key| key.name().to_string()),
+        endorsement_key: ak.endorsement_key.clone(),
         ak_name: ak.area.as_ref().map(|area| area.name().to_string()),
         ak_hierarchy: hierarchy,
         bank: pcrs.bank(),

@@ -28,14 +28,7 @@ pub struct TpmBaseline {
 impl Default for TpmBaseline {
     fn default() -> Self {
         Self {
-            accepted_provenance: vec![
-                AkProvenance::HclSnp,
-                AkProvenance::HclTdx,
-                AkProvenance::AkCertGcp,
-                AkProvenance::AkCertAzure,
-                AkProvenance::AkCertOperator,
-                AkProvenance::Pinned,
-            ],
+            accepted_provenance: AkProvenance::ALL.to_vec(),
             allow_foreign_boot_aggregate: false,
             allow_ima_violations: false,
             require_event_log: false,

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use evidence_formats::{
     digest::{Digest, HashAlgorithm},
-    tpm::ClockInfo,
+    tpm::{ClockInfo, TpmPublic},
 };
 use serde::Serialize;
 
 use super::{
-    AkProvenance, GceInstance,
+    AkProvenance, Enrolment, GceInstance,
     boot::{BootClaims, ImaClaims, RESETTABLE},
 };
 use crate::RuntimeMeasurement;
@@ -19,6 +19,17 @@ use crate::RuntimeMeasurement;
 pub struct TpmClaims {
     /// What proved the attestation key.
     pub ak_provenance: AkProvenance,
+    /// SHA-256 of the attestation key's modulus or point in hex.
+    pub ak_key: String,
+    /// Who enrolled the attestation key and when, where that is what proves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
+    /// Name of the TPM's endorsement key in hex, where it is proven: what may be sealed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ek_name: Option<String>,
+    /// The endorsement key itself.
+    #[serde(skip)]
+    pub endorsement_key: Option<TpmPublic>,
     /// Name of the attestation key in hex, when its public area is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ak_name: Option<String>,

@@ -22,6 +22,9 @@ pub enum TpmAuthenticateError {
     /// Evidence, certificate and runtime claims bring different keys.
     #[error("the attestation key of the evidence differs from the one that was proven")]
     AkMismatch,
+    /// The key was enrolled by an SVSM's endorsement key, and no report of the SVSM is here.
+    #[error("expected the SNP report and services manifest of the SVSM that the key was enrolled under")]
+    SvsmMissing,
     /// The attestation key is of a type that is not allowed.
     #[error("attestation key")]
     AkKey(#[from] AkKeyError),
@@ -115,6 +118,7 @@ impl Coded for TpmAuthenticateError {
             Self::AkUnproven => "authenticate.tpm.ak_unproven",
             Self::AkNotPinned => "authenticate.tpm.ak_not_pinned",
             Self::AkMismatch => "authenticate.tpm.ak_mismatch",
+            Self::SvsmMissing => "authenticate.tpm.svsm_missing",
             Self::AkKey(_) => "authenticate.tpm.ak_key",
             Self::AkCertificate(source) => return source.code(),
             Self::AkAttributes { .. } => "authenticate.tpm.ak_attributes",

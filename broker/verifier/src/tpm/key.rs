@@ -60,6 +60,21 @@ impl AkKey {
         })
     }
 
+    /// Whether it is an RSA key.
+    pub(crate) const fn is_rsa(&self) -> bool {
+        matches!(self.0, PublicKey::Rsa { .. })
+    }
+
+    /// SHA-256 of the modulus or of the uncompressed point, in hex: names the key whatever else is known of it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let bytes = match &self.0 {
+            PublicKey::Rsa { modulus, .. } => modulus.as_slice(),
+            PublicKey::P256(point) => point.as_slice(),
+            PublicKey::P384(point) => point.as_slice(),
+        };
+        HashAlgorithm::Sha256.digest(&[bytes]).to_string()
+    }
+
     /// Checks the signature of a quote and tells the hash of its scheme.
     ///
     /// `scheme` is that of the key's public area; a key known only by its bits takes the scheme of the signature.

@@ -9,7 +9,10 @@ mod alone;
 mod authenticate;
 mod baseline;
 pub mod boot;
+mod chain;
 mod claims;
+mod endorsement_key;
+mod enrolment;
 mod error;
 mod key;
 mod pcrs;
@@ -18,12 +21,18 @@ mod provenance;
 mod terms;
 mod uki;
 
-pub(crate) use ak_certificate::{AkCertificate, AkChain, authenticate_ak_certificate};
+pub(crate) use ak_certificate::{AkCertificate, authenticate_ak_certificate};
 pub use ak_certificate::{AkCertificateError, GceInstance};
-pub(crate) use alone::{authenticate, brought_key, certify};
+pub(crate) use alone::{authenticate, brought_key, certify, prove, quote_by};
 pub(crate) use authenticate::authenticate_quote;
 pub use baseline::TpmBaseline;
+pub use chain::TpmChainError;
 pub use claims::{AkHierarchy, TpmClaims};
+pub use endorsement_key::{
+    EkCertificate, EkError, EkTerms, TpmModel, authenticate_endorsement_key, require_attestation_area,
+    require_endorsement_key,
+};
+pub use enrolment::{EnrolledAk, Enrolment, EnrolmentProof};
 pub use error::TpmAuthenticateError;
 pub(crate) use key::AkKey;
 pub use key::AkKeyError;

@@ -95,6 +95,6 @@ impl PinnedAk {
             }
             Pin::Key(_) | Pin::Area(_) | Pin::Name(_) => return Err(foreign),
         };
-        Ok(ProvenAk { key, area, area_proven, qualified_name: None, provenance: AkProvenance::Pinned })
+        Ok(ProvenAk::new(key, area, area_proven, AkProvenance::Pinned))
     }
 }

@@ -1,6 +1,6 @@
 //! What a quote is held against.
 
-use super::{PcrSet, PinnedAk};
+use super::{EnrolledAk, PcrSet, PinnedAk};
 use crate::Expected;
 
 /// Terms for TPM evidence, alone or in a composite.
@@ -10,6 +10,8 @@ pub struct TpmTerms {
     pub pcrs: PcrSet,
     /// An attestation key that the operator enrolled: the quote must be by this one.
     pub pinned_ak: Option<PinnedAk>,
+    /// What the operator's register says of the attestation key that the evidence brings.
+    pub enrolled_ak: Option<EnrolledAk>,
     /// Exact qualifying data, for quotes that carry neither 64 bytes nor a binding digest; replaces the expected report
     /// data in the quote.
     pub extra_data: Option<Vec<u8>>,
@@ -17,7 +19,8 @@ pub struct TpmTerms {
 
 impl TpmTerms {
     /// All 24 SHA-256 PCRs, no enrolled key, qualifying data as the evidence's binding prescribes.
-    pub const DEFAULT: &'static Self = &Self { pcrs: PcrSet::SHA256_ALL, pinned_ak: None, extra_data: None };
+    pub const DEFAULT: &'static Self =
+        &Self { pcrs: PcrSet::SHA256_ALL, pinned_ak: None, enrolled_ak: None, extra_data: None };
 }
 
 /// Qualifying data that a quote must carry, compared whole.

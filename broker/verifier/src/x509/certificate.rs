@@ -103,6 +103,18 @@ impl KeyUsage {
         self.0 & !2 == 1
     }
 
+    /// keyEncipherment and nothing else.
+    #[must_use]
+    pub const fn is_key_encipherment_only(self) -> bool {
+        self.0 == 1 << 2
+    }
+
+    /// keyAgreement and nothing else.
+    #[must_use]
+    pub const fn is_key_agreement_only(self) -> bool {
+        self.0 == 1 << 4
+    }
+
     /// keyCertSign.
     #[must_use]
     pub const fn key_cert_sign(self) -> bool {

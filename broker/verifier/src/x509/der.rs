@@ -26,6 +26,7 @@ pub(crate) mod tag {
     pub(crate) const SET: u8 = 0x31;
     pub(crate) const CONTEXT_0: u8 = 0xa0;
     pub(crate) const CONTEXT_3: u8 = 0xa3;
+    pub(crate) const CONTEXT_4: u8 = 0xa4;
 }
 
 /// Bytes are not the DER that was expected.

@@ -27,7 +27,7 @@ impl Name {
     /// Attributes of one name that are read at most.
     const MAX_ATTRIBUTES: usize = 32;
 
-    pub(super) fn from_element(element: &Element<'_>) -> Result<Self, DerError> {
+    pub(crate) fn from_element(element: &Element<'_>) -> Result<Self, DerError> {
         let mut attributes = Vec::new();
         let mut names = element.reader();
         while !names.is_empty() {

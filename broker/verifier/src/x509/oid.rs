@@ -46,7 +46,7 @@ impl Oid {
         &self.0
     }
 
-    pub(super) fn read(reader: &mut Der<'_>) -> Result<Self, DerError> {
+    pub(crate) fn read(reader: &mut Der<'_>) -> Result<Self, DerError> {
         let malformed = reader.error("an OBJECT IDENTIFIER");
         let element = reader.expect(tag::OBJECT_IDENTIFIER, "an OBJECT IDENTIFIER")?;
         // X.690 8.19.2: no subidentifier starts with 0x80, and the last byte ends one.

@@ -47,7 +47,7 @@ impl TpmArgs {
             }
             None => None,
         };
-        Ok(TpmTerms { pcrs: self.pcrs, pinned_ak, extra_data: None })
+        Ok(TpmTerms { pcrs: self.pcrs, pinned_ak, ..TpmTerms::default() })
     }
 }
 

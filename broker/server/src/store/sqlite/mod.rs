@@ -10,6 +10,7 @@ use sqlx::{
 use super::{Store, StoreError, StoreFuture};
 
 mod decisions;
+mod enrolments;
 mod floors;
 mod keys;
 mod references;
