@@ -7,7 +7,9 @@
 //! - [`jwk`] and [`tee_key`]: the guest's public key as it goes over the wire, and its private half in memory.
 //! - [`seal`]: encryption to a [`jwk::TeePublicKey`] as a flattened JWE.
 //! - [`grant`]: what the native protocol puts inside a sealed JWE.
+//! - [`lease`]: proof that a request over a lease comes from the guest that holds it.
 //! - [`sign`] and [`token`]: JWTs, their keys as JWKS, and verification at an explicit time.
+//! - [`status`]: token status lists.
 //! - [`envelope`]: secrets at rest under a root key.
 //! - [`tpm`]: credentials and secrets that only one TPM opens.
 //!
@@ -18,10 +20,12 @@ mod encoding;
 pub mod envelope;
 pub mod grant;
 pub mod jwk;
+pub mod lease;
 pub mod random;
 pub mod seal;
 pub mod secret;
 pub mod sign;
+pub mod status;
 pub mod tee_key;
 pub mod token;
 pub mod tpm;

@@ -58,7 +58,7 @@ impl PartialEq for SecretBytes {
 impl Eq for SecretBytes {}
 
 /// A secret of a fixed size.
-pub(crate) type SecretArray<const N: usize> = Zeroizing<[u8; N]>;
+pub type SecretArray<const N: usize> = Zeroizing<[u8; N]>;
 
 #[cfg(test)]
 mod tests {

@@ -82,6 +82,8 @@ pub enum TokenType {
     Jwt,
     /// An attestation result (RFC 9782).
     EatJwt,
+    /// A token status list.
+    StatusList,
 }
 
 impl TokenType {
@@ -91,6 +93,7 @@ impl TokenType {
         match self {
             Self::Jwt => "JWT",
             Self::EatJwt => "eat+jwt",
+            Self::StatusList => "statuslist+jwt",
         }
     }
 }

@@ -7,9 +7,11 @@ use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use keys::{
     envelope::RootKey,
+    secret::SecretBytes,
     sign::{Jwks, SignatureAlgorithm, Signer, SigningKey},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use verifier::{Claims, CrlFloors, Platform, RawClaims, ar4si::TrustLabel, baseline::Baseline, x509::CrlNumber};
 use zeroize::Zeroizing;
 
@@ -20,6 +22,7 @@ use crate::{
     config::{Config, Limits},
     enrolment::EnrolmentTerms,
     http::rate::RateLimit,
+    leases::{Places, SharedLeaseKey},
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
     rulebook::Rulebook,
@@ -35,6 +38,8 @@ const LONG_BODIES: usize = 16;
 
 /// Seconds.
 const DAY: i64 = 24 * 60 * 60;
+/// Event streams at once.
+const STREAMS: usize = 64;
 
 /// How attestation results are signed: the algorithm that every relying party's library has.
 pub(crate) const SIGNATURE: SignatureAlgorithm = SignatureAlgorithm::Es256;
@@ -50,6 +55,14 @@ pub(crate) struct Broker {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) vault: Vault,
     pub(crate) nonces: NonceKey,
+    pub(crate) lease_key: SharedLeaseKey,
+    pub(crate) places: Places,
+    /// The number of the newest lease event, for the event streams.
+    pub(crate) newest_event: watch::Sender<u64>,
+    /// Streams that end by themselves end when this is cancelled.
+    pub(crate) stopping: CancellationToken,
+    /// One permit for each event stream.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) signer: Box<dyn Signer>,
     /// The verification keys as they are served.
     pub(crate) jwks: Bytes,
@@ -77,11 +90,13 @@ impl Broker {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir.join(STORE_FILE)).await?);
         let vault = Vault::new(Arc::clone(&store), read_root_key(&config.root_key)?);
         let nonces = nonce_key(&vault).await?;
+        let lease_key = lease_key(&vault).await?;
         let (signer, jwks) = signing_key(&vault).await?;
         let tenant = TenantId::default_tenant();
         let rules = Rulebook::load(&*store, &tenant).await?;
         let collateral = Collateral::read(&config.verification)?;
         let floors = store.crl_floors().await?;
+        let newest_event = store.newest_lease_event().await?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Arc::new(Self {
             issuer: config.issuer.clone(),
@@ -93,6 +108,11 @@ impl Broker {
             store,
             vault,
             nonces,
+            lease_key,
+            places: Places::default(),
+            newest_event: watch::channel(newest_event).0,
+            stopping: CancellationToken::new(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
             signer,
             jwks,
             rules: ArcSwap::from_pointee(rules),
@@ -156,7 +176,19 @@ impl Broker {
             decisions: self.limits.decisions,
             since: now.plus_seconds(i64::from(self.limits.decision_days).saturating_mul(-DAY)),
         };
+        self.store.sweep_leases(now).await?;
         Ok(self.store.sweep(now, keep).await?)
+    }
+
+    /// Ends leases whose time is over, and wakes the event streams when any lease ended anywhere.
+    pub(crate) async fn tend_leases(&self) -> Result<()> {
+        let ended = self.store.end_expired(clock::now()).await?;
+        if ended > 0 {
+            tracing::debug!(ended, "leases expired");
+        }
+        let newest = self.store.newest_lease_event().await?;
+        self.newest_event.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+        Ok(())
     }
 }
 
@@ -189,6 +221,18 @@ async fn nonce_key(vault: &Vault) -> Result<NonceKey> {
     let (_, key) = keys.first().context("expected a nonce key in the store: run countersign init")?;
     let key: &[u8; KEY_LENGTH] = key.expose().try_into().context("expected a nonce key of 32 bytes in the store")?;
     Ok(NonceKey::new(key))
+}
+
+/// The key that lease keys are derived from. A store of an older version has none: it is made once, by whoever is first.
+async fn lease_key(vault: &Vault) -> Result<SharedLeaseKey> {
+    if vault.keys(KeyPurpose::Lease).await?.is_empty() {
+        let key = SecretBytes::new(NonceKey::generate()?.to_vec());
+        // Another broker may be first; then its key is the one.
+        let _lost_race = vault.put_key(KeyPurpose::Lease, "lease-1", &key, clock::now()).await;
+    }
+    let keys = vault.keys(KeyPurpose::Lease).await?;
+    let (_, key) = keys.first().context("expected a lease key in the store")?;
+    Ok(Zeroizing::new(key.expose().try_into().context("expected a lease key of 32 bytes in the store")?))
 }
 
 /// The newest signing key signs; all of them verify.

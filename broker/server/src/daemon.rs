@@ -18,6 +18,8 @@ use crate::{
 
 /// How often changed rules are looked for.
 const RULES_EVERY: Duration = Duration::from_millis(500);
+/// How often ended leases are looked for.
+const LEASES_EVERY: Duration = Duration::from_millis(250);
 /// How often expired nonces and surplus records are dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,7 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     let mut tasks = JoinSet::new();
     watch_signals(&mut tasks, &stop, &broker, path)?;
     tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
     if let Some(listener) = metrics {
         let (router, limits, stop) = (http::metrics(Arc::clone(&broker)), config.limits.clone(), stop.clone());
@@ -86,6 +89,16 @@ async fn keep_rules(broker: Arc<Broker>, stop: CancellationToken) {
         }
     })
     .await;
+}
+
+async fn keep_leases(broker: Arc<Broker>, stop: CancellationToken) {
+    every(LEASES_EVERY, &stop, || async {
+        if let Err(error) = broker.tend_leases().await {
+            tracing::error!(error = format!("{error:#}"), "the leases were not looked at");
+        }
+    })
+    .await;
+    broker.stopping.cancel();
 }
 
 async fn keep_swept(broker: Arc<Broker>, stop: CancellationToken) {

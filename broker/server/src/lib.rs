@@ -20,6 +20,7 @@ mod enrolment;
 pub mod fuzzing;
 mod hardening;
 mod http;
+mod leases;
 mod metrics;
 mod nonce;
 mod release;

@@ -8,7 +8,6 @@ use keys::{
     seal::{SealError, Sealed, seal},
 };
 use thiserror::Error;
-use uuid::Uuid;
 use verifier::{
     Affirmed, Timestamp,
     policy::{GrantFacts, LeaseFacts, ReleaseInput, ReleasePolicy},
@@ -17,6 +16,7 @@ use verifier::{
 use crate::{
     attest::request::{GrantKind, GrantRequest},
     decision::GrantRecord,
+    leases::Slot,
     store::{Lease, SecretVersion, TenantId},
     vault::{Vault, VaultError},
 };
@@ -69,6 +69,8 @@ pub(crate) struct Releaser<'a> {
     pub(crate) tee_key: &'a TeePublicKey,
     /// The time.
     pub(crate) now: Timestamp,
+    /// Whether leases are continued.
+    pub(crate) renewal: bool,
     /// When every lease ends at the latest, whatever the policy says.
     pub(crate) ends_at: Timestamp,
 }
@@ -78,10 +80,12 @@ impl Releaser<'_> {
     ///
     /// A secret that does not exist is put to the policy like one that no workload may have: a guest cannot find out
     /// which names exist.
+    /// `slot` is the lease to open or to continue.
     pub(crate) fn release(
         &self,
         request: &GrantRequest,
         secret: Option<&SecretVersion>,
+        slot: &Slot,
     ) -> Result<Result<Released, Denied>, ReleaseError> {
         let GrantKind::Secret = request.kind;
         let ttl = match self.judge(request, secret) {
@@ -96,7 +100,8 @@ impl Releaser<'_> {
         let payload = GrantPayload { grant: request.name.clone(), version: u64::from(secret.version), value };
         let sealed = seal(&payload.to_plaintext(), self.tee_key, &mut SystemRandom::new())?;
         let lease = Lease {
-            id: Uuid::new_v4().to_string(),
+            id: slot.id.clone(),
+            status: slot.status,
             kind: request.kind.as_str(),
             name: request.name.clone(),
             version: secret.version,
@@ -115,7 +120,7 @@ impl Releaser<'_> {
     fn judge(&self, request: &GrantRequest, secret: Option<&SecretVersion>) -> Result<u32, Denied> {
         let workloads = secret.map(|secret| secret.workloads.as_slice()).unwrap_or_default();
         let grant = GrantFacts { name: &request.name, kind: request.kind.as_str(), workloads };
-        let lease = LeaseFacts { requested_ttl: self.longest(), renewal: false };
+        let lease = LeaseFacts { requested_ttl: self.longest(), renewal: self.renewal };
         let input = ReleaseInput::new(self.affirmed, grant, lease, self.tenant.as_str(), self.now);
         match self.policy.evaluate(&input) {
             Ok(decision) if decision.allowed => Ok(decision.max_ttl),

@@ -46,6 +46,6 @@ pub use endorsements::{EndorsementError, EndorsementKind, Endorsements};
 pub use explain::Explanation;
 pub use init_data::{InitDataClaims, InitDataRule};
 pub use recommendation::recommendation;
-pub use result::{AttestationResult, ResultProfile, ResultTerms};
+pub use result::{AttestationResult, ResultProfile, ResultTerms, StatusPlace};
 pub use revocation::Revocation;
 pub use timestamp::Timestamp;

@@ -55,6 +55,8 @@ pub struct ResultTerms<'a, K> {
     pub nonce: &'a str,
     /// `cnf.jwk`: the key that the evidence binds.
     pub key: &'a K,
+    /// `status`: where relying parties see whether it was revoked; absent: it is left out.
+    pub status: Option<StatusPlace<'a>>,
     /// `iat` and `nbf`.
     pub issued_at: Timestamp,
     /// Seconds until `exp`. A reference set that ends earlier ends the result with it.
@@ -63,6 +65,15 @@ pub struct ResultTerms<'a, K> {
     pub developer: &'a str,
     /// `build` of the verifier id.
     pub build: &'a str,
+}
+
+/// A place in a token status list (draft-ietf-oauth-status-list §6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StatusPlace<'a> {
+    /// The place, from 0.
+    pub idx: u64,
+    /// The list's address.
+    pub uri: &'a str,
 }
 
 /// The claims set of an attestation result.
@@ -137,6 +148,11 @@ struct VerifierId<'a> {
 }
 
 #[derive(Serialize)]
+struct Status<'a> {
+    status_list: StatusPlace<'a>,
+}
+
+#[derive(Serialize)]
 struct Confirmation<'a, K> {
     jwk: &'a K,
 }
@@ -159,6 +175,9 @@ impl<K: Serialize> Serialize for AttestationResult<'_, K> {
         map.serialize_entry("jti", terms.token_id)?;
         map.serialize_entry("eat_nonce", terms.nonce)?;
         map.serialize_entry("cnf", &Confirmation { jwk: terms.key })?;
+        if let Some(status_list) = terms.status {
+            map.serialize_entry("status", &Status { status_list })?;
+        }
         match self.profile {
             ResultProfile::EarDraft04 => {
                 map.serialize_entry("ear_verifier_id", &verifier)?;
@@ -347,6 +366,7 @@ mod tests {
             token_id: "7c9e6679",
             nonce: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             key: &key,
+            status: Some(StatusPlace { idx: 7, uri: "https://broker.example/v1/status/0" }),
             issued_at: now(),
             lifetime: 900,
             developer: "https://broker.example",
@@ -395,6 +415,7 @@ mod tests {
             "jti": "7c9e6679",
             "eat_nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "cnf": {"jwk": {"kty": "EC", "crv": "P-256", "x": "AA", "y": "BB"}},
+            "status": {"status_list": {"idx": 7, "uri": "https://broker.example/v1/status/0"}},
             "ear_verifier_id": {"developer": "https://broker.example", "build": "countersign 0.1.0"},
             "ear_status": "affirming",
             "submods": {"cpu": {
@@ -424,6 +445,7 @@ mod tests {
             "jti": "7c9e6679",
             "eat_nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
             "cnf": {"jwk": {"kty": "EC", "crv": "P-256", "x": "AA", "y": "BB"}},
+            "status": {"status_list": {"idx": 7, "uri": "https://broker.example/v1/status/0"}},
             "ear.verifier-id": {"developer": "https://broker.example", "build": "countersign 0.1.0"},
             "submods": {"cpu": {
                 "ear.status": "affirming",
@@ -515,7 +537,7 @@ mod tests {
     }
 
     /// The reference implementation of draft-04 reads our claims set. It cannot carry `aud` (its JWT reader refuses any
-    /// token that has one), and it drops the claims that the draft leaves to extensions: `iss`, `nbf`, `jti` and `cnf`.
+    /// token that has one), and it drops the claims that the draft leaves to extensions: `iss`, `nbf`, `jti`, `cnf` and `status`.
     #[test]
     fn the_oracle_reads_draft_04() {
         for claims in [claims(), vtpm_claims()] {
@@ -537,7 +559,7 @@ mod tests {
             }
             let theirs = serde_json::to_value(&read).unwrap();
             for (name, value) in ours.as_object().unwrap() {
-                let carried = !["iss", "nbf", "jti", "cnf"].contains(&name.as_str());
+                let carried = !["iss", "nbf", "jti", "cnf", "status"].contains(&name.as_str());
                 assert_eq!(theirs.get(name), carried.then_some(value), "{name}");
             }
         }

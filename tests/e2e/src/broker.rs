@@ -111,6 +111,14 @@ impl Broker {
         Client::new(self.port, &self.ca())
     }
 
+    /// A client of its API with the administrator's certificate.
+    ///
+    /// # Errors
+    /// When certificate or key cannot be read.
+    pub fn administrator(&self) -> Result<Client> {
+        Client::administrator(self.port, &self.ca(), &self.directory.path().join("broker/admin"))
+    }
+
     /// `countersign ARGS --admin DIR`.
     ///
     /// # Errors

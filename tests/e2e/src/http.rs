@@ -15,7 +15,7 @@ use keys::jwk::TeePublicKey;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs::default_provider, version::TLS13,
 };
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::{Value, json};
 
 /// A client that trusts the broker's own authority.
@@ -34,6 +34,8 @@ pub struct Answer {
     pub retry_after: Option<u32>,
     /// JSON body, `null` when there is none.
     pub body: Value,
+    /// The body as text.
+    pub text: String,
 }
 
 impl Answer {
@@ -50,12 +52,32 @@ impl Client {
     /// # Errors
     /// When the file holds no certificate.
     pub fn new(port: u16, ca: &Path) -> Result<Self> {
+        Self::build(port, ca, None)
+    }
+
+    /// The same, with the client certificate that `countersign init` left in `directory`.
+    ///
+    /// # Errors
+    /// When a file holds no certificate or key.
+    pub fn administrator(port: u16, ca: &Path, directory: &Path) -> Result<Self> {
+        Self::build(port, ca, Some(directory))
+    }
+
+    fn build(port: u16, ca: &Path, credential: Option<&Path>) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for block in pem::parse_many(fs::read(ca)?)? {
             roots.add(CertificateDer::from(block.into_contents()))?;
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-        let config = builder.with_protocol_versions(&[&TLS13])?.with_root_certificates(roots).with_no_client_auth();
+        let config = builder.with_protocol_versions(&[&TLS13])?.with_root_certificates(roots);
+        let config = match credential {
+            None => config.with_no_client_auth(),
+            Some(directory) => {
+                let certificate = pem::parse(fs::read(directory.join("client.pem"))?)?.into_contents();
+                let key = PrivateKeyDer::from_pem_file(directory.join("client.key"))?;
+                config.with_client_auth_cert(vec![CertificateDer::from(certificate)], key)?
+            }
+        };
         Ok(Self { config: Arc::new(config), port })
     }
 
@@ -64,6 +86,31 @@ impl Client {
     /// # Errors
     /// When there is no whole answer: the broker is away, or went away.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        self.send_with(method, path, "", body)
+    }
+
+    /// The same, with more header lines, each with its end.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub fn send_with(&self, method: &str, path: &str, headers: &str, body: Option<&Value>) -> Result<Answer> {
+        let mut stream = self.open(method, path, headers, body)?;
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        parse(&received)
+    }
+
+    /// Sends one request and leaves the answer to be read.
+    ///
+    /// # Errors
+    /// When the request cannot be sent.
+    pub fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: Option<&Value>,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -75,13 +122,11 @@ impl Client {
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
+             content-length: {}\r\n{headers}\r\n{body}",
             body.len()
         )?;
         stream.flush()?;
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received)?;
-        parse(&received)
+        Ok(stream)
     }
 
     /// A fresh nonce.
@@ -126,5 +171,6 @@ fn parse(received: &[u8]) -> Result<Answer> {
     }
     let retry_after = head.lines().find_map(|line| line.strip_prefix("retry-after:"));
     let retry_after = retry_after.map(|seconds| seconds.trim().parse()).transpose()?;
-    Ok(Answer { status, retry_after, body: serde_json::from_slice(body).unwrap_or_default() })
+    let text = String::from_utf8_lossy(body).into_owned();
+    Ok(Answer { status, retry_after, body: serde_json::from_slice(body).unwrap_or_default(), text })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
 use crate::broker::Broker;
@@ -14,7 +14,9 @@ mod decisions;
 mod enrollments;
 mod policies;
 mod reference_values;
+mod revocations;
 mod secrets;
+mod workloads;
 
 /// The routes, to be nested.
 pub(crate) fn routes() -> Router<Arc<Broker>> {
@@ -33,6 +35,10 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/enrollments/{name}", get(enrollments::show))
         .route("/enrollments/{name}/approve", post(enrollments::approve))
         .route("/enrollments/{name}/revoke", post(enrollments::revoke))
+        .route("/workloads", get(workloads::list))
+        .route("/workloads/{id}", get(workloads::show))
+        .route("/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/revocations/{id}", delete(revocations::lift))
         .route("/decisions", get(decisions::list))
         .route("/decisions/{id}", get(decisions::show))
 }

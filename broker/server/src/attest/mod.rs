@@ -16,6 +16,7 @@
 //! not authentic leaves one of a bounded number of records, so that a flood cannot fill the disk.
 
 mod judge;
+mod prepare;
 pub(crate) mod request;
 mod settle;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use axum::{body::Bytes, http::StatusCode};
 use evidence_formats::{code::Coded, evidence::Evidence};
+use keys::lease::LeaseAction;
 use tokio::{sync::SemaphorePermit, task};
 use verifier::Timestamp;
 
@@ -35,11 +37,12 @@ use crate::{
         TraceId,
         problem::{Problem, RequestError},
     },
+    leases::{LeaseError, Proof, Renewal},
     metrics::AttestationLabels,
     nonce::{LiveNonce, NonceError},
 };
 use judge::Verdict;
-use request::{AttestRequest, AttestResponse, Encoding};
+use request::{AttestRequest, AttestResponse, Encoding, GrantKind, GrantRequest};
 
 /// Bodies up to this many bytes are parsed where they arrive; longer ones on a processor's turn.
 const SHORT: usize = 64 * 1024;
@@ -49,26 +52,33 @@ const SHORT: usize = 64 * 1024;
 pub(crate) struct Admitted {
     pub(crate) request: AttestRequest,
     pub(crate) nonce: LiveNonce,
+    /// The leases that are to be renewed, whose holder proved itself.
+    pub(crate) renewal: Option<Renewal>,
     pub(crate) trace_id: TraceId,
     pub(crate) now: Timestamp,
 }
 
-/// Runs the whole of it.
+/// Runs the whole of it. With a `proof`, the leases that it names are renewed.
 pub(crate) async fn attest(
     broker: &Arc<Broker>,
     trace_id: TraceId,
     body: Bytes,
     encoding: Encoding,
+    proof: Option<&Proof>,
 ) -> Result<AttestResponse, Problem> {
     let _place = broker.attestations.try_acquire().map_err(|_none_free| RequestError::Overloaded)?;
     let now = clock::now();
     let short = body.len() <= SHORT;
-    let request = parse(broker, body, encoding).await?;
+    let mut request = parse(broker, body, encoding).await?;
     let nonce = broker.nonces.recognise(&request.nonce, now).map_err(|error| refuse_nonce(broker, error))?;
     if broker.store.is_consumed(nonce.nonce.as_bytes()).await? {
         return Err(refuse_nonce(broker, NonceError::Replayed));
     }
-    let admitted = Arc::new(Admitted { request, nonce, trace_id, now });
+    let renewal = match proof {
+        Some(proof) => Some(renewal(broker, proof, &mut request, now).await?),
+        None => None,
+    };
+    let admitted = Arc::new(Admitted { request, nonce, renewal, trace_id, now });
     let evidence = match parse_evidence(broker, &admitted, short).await? {
         Ok(evidence) => evidence,
         Err(reason) => {
@@ -98,6 +108,46 @@ pub(crate) async fn attest(
             settle::release(broker, admitted, *affirmed).await
         }
     }
+}
+
+/// The leases to renew, after their holder proved itself; `request` then asks for exactly those.
+async fn renewal(
+    broker: &Broker,
+    proof: &Proof,
+    request: &mut AttestRequest,
+    now: Timestamp,
+) -> Result<Renewal, Problem> {
+    if proof.nonce != request.nonce {
+        return Err(refuse_lease(broker, LeaseError::Proof));
+    }
+    let thumbprint = request.tee_key.thumbprint();
+    let checked = proof.check(broker, LeaseAction::Renew, &thumbprint, now).await?;
+    let renewal = checked.map_err(|error| refuse_lease(broker, error))?;
+    let mut grants = Vec::new();
+    for lease in renewal.wanted() {
+        let asked = request.grants.iter().position(|grant| grant.id == lease.id);
+        let grant = match asked {
+            Some(position) => request.grants.swap_remove(position),
+            None => {
+                GrantRequest { id: lease.id.clone(), kind: GrantKind::parse(&lease.kind)?, name: lease.name.clone() }
+            }
+        };
+        if grant.kind.as_str() != lease.kind || grant.name != lease.name {
+            return Err(RequestError::Malformed { detail: "grants: expected type and name of the lease".into() }.into());
+        }
+        grants.push(grant);
+    }
+    if !request.grants.is_empty() {
+        return Err(RequestError::Malformed { detail: "grants: expected ids of the leases to renew".into() }.into());
+    }
+    request.grants = grants;
+    Ok(renewal)
+}
+
+/// Refuses a request over a lease.
+pub(crate) fn refuse_lease(broker: &Broker, error: LeaseError) -> Problem {
+    count(broker, "refused", error.code().as_str());
+    Problem::new(StatusCode::FORBIDDEN, error.code(), error.to_string())
 }
 
 async fn parse(broker: &Arc<Broker>, body: Bytes, encoding: Encoding) -> Result<AttestRequest, Problem> {

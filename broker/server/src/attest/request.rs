@@ -10,7 +10,10 @@ use keys::{jwk::TeePublicKey, seal::Sealed};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use verifier::{ResultProfile, Timestamp};
 
-use crate::{http::problem::RequestError, store::is_name};
+use crate::{
+    http::problem::RequestError,
+    store::{StoreError, is_name},
+};
 
 /// Most grants of one request.
 const GRANTS: usize = 16;
@@ -32,6 +35,9 @@ pub(crate) struct AttestRequest {
     /// What is asked for.
     #[serde(default)]
     pub(crate) grants: Vec<GrantRequest>,
+    /// Whether the guest wants the key that renews and releases its leases.
+    #[serde(default)]
+    pub(crate) renewable: bool,
     /// The form of the attestation result.
     #[serde(default, deserialize_with = "profile")]
     pub(crate) profile: ResultProfile,
@@ -68,6 +74,14 @@ pub(crate) enum GrantKind {
 }
 
 impl GrantKind {
+    /// Reads what [`GrantKind::as_str`] wrote.
+    pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "secret" => Ok(Self::Secret),
+            unknown => Err(StoreError::Unknown { what: "grant kind", found: unknown.to_owned() }),
+        }
+    }
+
     /// As on the wire.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -119,6 +133,10 @@ pub(crate) struct AttestResponse {
     pub(crate) result: String,
     /// When result and leases end at the latest.
     pub(crate) expires_at: Timestamp,
+    /// The key that renews and releases the guest's leases, sealed; when it was asked for. The lease of the result itself has
+    /// the id of the guest's first attestation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lease_key: Option<Sealed>,
     /// What was released.
     pub(crate) grants: Vec<SealedGrant>,
     /// What was not.

@@ -1,42 +1,29 @@
 //! The end of an attestation: everything is stored in one transaction, and only then answered.
 
-use std::{slice, sync::Arc};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use evidence_formats::code::{Code, Coded};
-use keys::sign::{SignError, TokenType, sign_jwt};
 use serde_json::value::to_raw_value;
-use thiserror::Error;
 use uuid::Uuid;
-use verifier::{Affirmed, Appraisal, AttestationResult, Explanation, Refusal, ResultTerms, Timestamp};
+use verifier::{Affirmed, Appraisal, Explanation, Refusal};
 
 use super::{
-    Admitted, count, on_processor, refuse_nonce,
+    Admitted, count, on_processor,
+    prepare::{Materials, Prepared, prepare},
+    refuse_lease, refuse_nonce,
     request::{AttestResponse, DeniedGrant, GrantKind, LeaseNotice, SealedGrant},
 };
 use crate::{
     broker::Broker,
     decision::{self, DecisionRecord, Outcome, RecordedReason, bounded},
     http::problem::{Problem, RequestError},
+    leases::{LeaseError, Slot},
     metrics::GrantLabels,
     nonce::NonceError,
-    release::{Denied, ReleaseError, Released, Releaser},
-    store::{Lease, ReferenceKey, SecretVersion, Settled, Settlement, StoreError, StoredDecision},
+    release::{Denied, Released},
+    store::{Ground, GroundKind, Opening, Settled, Settlement, StoredDecision},
 };
-
-/// The broker could not do its part.
-#[derive(Debug, Error)]
-enum SettleError {
-    #[error("the grants cannot be released")]
-    Release(#[from] ReleaseError),
-    #[error("the attestation result cannot be signed")]
-    Sign(#[from] SignError),
-    #[error("the decision cannot be recorded")]
-    Record(#[from] serde_json::Error),
-}
-
-/// What was decided over each grant, in the order of the request.
-type Grants = Vec<Result<Released, Denied>>;
 
 /// Refuses evidence that is not authentic: its code and text, which are about the caller's own bytes, and no more.
 pub(super) async fn refuse_unauthenticated(
@@ -49,7 +36,7 @@ pub(super) async fn refuse_unauthenticated(
     let mut record = refused(broker, admitted, explanation);
     record.code = Some(reason.code);
     record.reasons = vec![reason];
-    store(broker, admitted, &record, Rights::default()).await?;
+    store(broker, admitted, &record, None).await?;
     Err(problem.with_decision(record.id, Vec::new()))
 }
 
@@ -57,7 +44,7 @@ pub(super) async fn refuse_unauthenticated(
 pub(super) async fn refuse(broker: &Broker, admitted: &Admitted, refusal: &Refusal) -> Result<AttestResponse, Problem> {
     let mut record = described(broker, admitted, refusal.appraisal()).map_err(|error| Problem::internal(&error))?;
     record.code = Some(refusal.code());
-    store(broker, admitted, &record, Rights::default()).await?;
+    store(broker, admitted, &record, None).await?;
     let reasons = record.reasons.into_iter().map(|reason| reason.text).collect();
     let problem = Problem::new(StatusCode::FORBIDDEN, refusal.code(), refusal.to_string());
     Err(problem.with_decision(record.id, reasons))
@@ -69,77 +56,65 @@ pub(super) async fn release(
     admitted: Arc<Admitted>,
     affirmed: Affirmed,
 ) -> Result<AttestResponse, Problem> {
+    let mut record = described(broker, &admitted, affirmed.appraisal()).map_err(|error| Problem::internal(&error))?;
+    record.outcome = Outcome::Affirmed;
     let mut secrets = Vec::with_capacity(admitted.request.grants.len());
     for grant in &admitted.request.grants {
         let GrantKind::Secret = grant.kind;
         secrets.push(broker.store.newest_secret(&broker.tenant, &grant.name).await?);
     }
+    let materials = Materials { affirmed, secrets, slots: slots(broker, &admitted, &record.id).await? };
     let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
-    let rests_on = rests_on(affirmed.appraisal());
-    let worked = on_processor(Arc::clone(broker), move || seal_and_sign(&for_work, &of_work, &affirmed, &secrets));
+    let worked = on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &materials, record));
     let prepared = worked.await?.map_err(|error| Problem::internal(&error))?;
-    let released = prepared.grants.iter().filter_map(|grant| grant.as_ref().ok());
-    let leases = released.map(|released| released.lease.clone()).collect();
-    store(broker, &admitted, &prepared.record, Rights { leases, rests_on }).await?;
-    Ok(answer(broker, &admitted, prepared))
-}
-
-/// Everything that leaves the broker once it is stored.
-struct Prepared {
-    record: DecisionRecord,
-    result: String,
-    expires_at: Timestamp,
-    grants: Grants,
-}
-
-fn seal_and_sign(
-    broker: &Broker,
-    admitted: &Admitted,
-    affirmed: &Affirmed,
-    secrets: &[Option<SecretVersion>],
-) -> Result<Prepared, SettleError> {
-    let mut record = described(broker, admitted, affirmed.appraisal())?;
-    record.outcome = Outcome::Affirmed;
-    let (result, expires_at) = sign(broker, admitted, affirmed, &record.id)?;
-    let rules = broker.rules.load();
-    let releaser = Releaser {
-        affirmed,
-        policy: &rules.release,
-        vault: &broker.vault,
-        tenant: &broker.tenant,
-        tee_key: &admitted.request.tee_key,
-        now: admitted.now,
-        ends_at: expires_at,
-    };
-    let mut grants = Grants::new();
-    for (request, secret) in admitted.request.grants.iter().zip(secrets) {
-        let outcome = releaser.release(request, secret.as_ref())?;
-        record.grants.push(releaser.record(request, secret.as_ref(), &outcome));
-        grants.push(outcome);
+    if let Some(renewal) = &admitted.renewal
+        && renewal.guest.workloads != prepared.opening.guest.workloads
+    {
+        return Err(refuse_lease(broker, LeaseError::Workload));
     }
-    Ok(Prepared { record, result, expires_at, grants })
+    let revoked = store(broker, &admitted, &prepared.record, Some(prepared.opening.clone())).await?;
+    match revoked {
+        None => Ok(answer(broker, &admitted, prepared)),
+        Some(ground) => refuse_revoked(broker, &admitted, prepared.record, &ground).await,
+    }
 }
 
-/// The signed result, and when it ends: a reference set that ends soon ends it early.
-fn sign(
+/// The lease of the result, then one for each grant: new ones, or those that are renewed.
+async fn slots(broker: &Broker, admitted: &Admitted, decision: &str) -> Result<Vec<Slot>, Problem> {
+    if let Some(renewal) = &admitted.renewal {
+        let own = renewal.guest.leases.iter().find(|lease| lease.id == renewal.guest.id);
+        let own = own.ok_or_else(|| refuse_lease(broker, LeaseError::Ended))?;
+        let wanted = |id: &str| renewal.guest.leases.iter().find(|lease| lease.id == id).map(Slot::of);
+        let grants = admitted.request.grants.iter().filter_map(|grant| wanted(&grant.id));
+        return Ok([Slot::of(own)].into_iter().chain(grants).collect());
+    }
+    let count = admitted.request.grants.len().saturating_add(1);
+    let places = broker.places.take(&*broker.store, count).await?;
+    let ids = std::iter::once(decision.to_owned()).chain(std::iter::repeat_with(|| Uuid::new_v4().to_string()));
+    Ok(ids.zip(places).map(|(id, status)| Slot { id, status }).collect())
+}
+
+/// The evidence is good, and something that it rests on is revoked by name.
+async fn refuse_revoked(
     broker: &Broker,
     admitted: &Admitted,
-    affirmed: &Affirmed,
-    id: &str,
-) -> Result<(String, Timestamp), SettleError> {
-    let terms = ResultTerms {
-        issuer: &broker.issuer,
-        audience: slice::from_ref(&broker.audience),
-        token_id: id,
-        nonce: &admitted.nonce.nonce.to_string(),
-        key: &admitted.request.tee_key,
-        issued_at: admitted.now,
-        lifetime: broker.limits.result_seconds,
-        developer: "countersign",
-        build: concat!("countersign ", env!("CARGO_PKG_VERSION")),
-    };
-    let claims = AttestationResult::new(admitted.request.profile, affirmed.appraisal(), terms);
-    Ok((sign_jwt(&*broker.signer, TokenType::EatJwt, &claims)?, claims.expires_at()))
+    mut record: DecisionRecord,
+    ground: &Ground,
+) -> Result<AttestResponse, Problem> {
+    let code = Code::new(match ground.kind {
+        GroundKind::Workload => "release.revoked.workload",
+        GroundKind::Measurement => "release.revoked.measurement",
+        GroundKind::Chip => "release.revoked.chip",
+        GroundKind::ReferenceSet => "release.revoked.reference_set",
+        GroundKind::Policy => "release.revoked.policy",
+    });
+    let text = format!("the {} {} is revoked", ground.kind.as_str(), ground.value);
+    record.outcome = Outcome::Refused;
+    record.code = Some(code);
+    record.reasons = vec![RecordedReason::new(code, &text)];
+    record.grants = Vec::new();
+    store(broker, admitted, &record, None).await?;
+    Err(Problem::new(StatusCode::FORBIDDEN, code, text.clone()).with_decision(record.id, vec![text]))
 }
 
 fn answer(broker: &Broker, admitted: &Admitted, prepared: Prepared) -> AttestResponse {
@@ -160,8 +135,8 @@ fn answer(broker: &Broker, admitted: &Admitted, prepared: Prepared) -> AttestRes
         };
         broker.metrics.grants.get_or_create(&GrantLabels { outcome: label }).inc();
     }
-    let Prepared { record, result, expires_at, .. } = prepared;
-    AttestResponse { attestation_id: record.id, result, expires_at, grants, denied }
+    let Prepared { record, result, expires_at, lease_key, .. } = prepared;
+    AttestResponse { attestation_id: record.id, result, expires_at, lease_key, grants, denied }
 }
 
 /// The record of a refusal, without its reasons.
@@ -196,27 +171,14 @@ fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Res
     })
 }
 
-/// What an affirmed attestation opens, and what that rests on.
-#[derive(Default)]
-struct Rights {
-    leases: Vec<Lease>,
-    rests_on: Vec<ReferenceKey>,
-}
-
-/// Every set that the evidence matched: revoking any of them ends the leases.
-fn rests_on(appraisal: &Appraisal) -> Vec<ReferenceKey> {
-    let references = appraisal.reference_values();
-    let matched = references.matched().iter().chain(references.paravisor());
-    matched.map(|set| ReferenceKey { id: set.id.to_string(), version: set.version }).collect()
-}
-
-/// Consumes the nonce and stores decision and leases: all of it, or the request is a replay and nothing is answered.
+/// Consumes the nonce, stores the decision, and opens or ends leases: all of it, or the request is a replay and nothing is
+/// answered. What is returned is revoked, and nothing was stored.
 async fn store(
     broker: &Broker,
     admitted: &Admitted,
     record: &DecisionRecord,
-    Rights { leases, rests_on }: Rights,
-) -> Result<(), Problem> {
+    opening: Option<Opening>,
+) -> Result<Option<Ground>, Problem> {
     let decision = StoredDecision {
         id: record.id.clone(),
         tenant: record.tenant.clone(),
@@ -226,19 +188,37 @@ async fn store(
         authenticated: record.authenticated,
         record: serde_json::to_string(record).map_err(|error| Problem::internal(&error))?,
     };
+    let ends_guest = ends_guest(admitted, record);
     let nonce_expires_at = admitted.nonce.expires_at;
-    let settlement =
-        Settlement { nonce: *admitted.nonce.nonce.as_bytes(), nonce_expires_at, decision, leases, rests_on };
-    let settled: Result<Settled, StoreError> = broker.store.settle(settlement).await;
-    match settled? {
+    let nonce = *admitted.nonce.nonce.as_bytes();
+    let settlement = Settlement { nonce, nonce_expires_at, decision, opening, ends_guest: ends_guest.clone() };
+    match broker.store.settle(settlement).await? {
         Settled::Recorded => {
             let code = record.code.map_or("", Code::as_str);
             count(broker, record.outcome.as_str(), code);
             tracing::info!(attestation_id = record.id, outcome = record.outcome.as_str(), code, "attestation decided");
-            Ok(())
+            if let Some(guest) = ends_guest {
+                tracing::warn!(
+                    attestation_id = record.id,
+                    guest,
+                    "fresh evidence is worse: all leases of the guest end"
+                );
+            }
+            Ok(None)
         }
         Settled::Replayed => Err(refuse_nonce(broker, NonceError::Replayed)),
         // The nonce is unused: the guest asks again and is judged by what holds now.
         Settled::Overtaken => Err(RequestError::Conflict.into()),
+        Settled::LeaseEnded => Err(refuse_lease(broker, LeaseError::Ended)),
+        Settled::Revoked(ground) => Ok(Some(ground)),
     }
+}
+
+/// The guest whose leases all end with this decision: it proved that it holds one, and its fresh evidence was refused for
+/// what it says. Evidence that could not be judged (a list is missing, another nonce) ends nothing and renews nothing.
+fn ends_guest(admitted: &Admitted, record: &DecisionRecord) -> Option<String> {
+    let guest = admitted.renewal.as_ref().map(|renewal| &renewal.guest.id)?;
+    let stage = record.code?.as_str().split('.').next()?;
+    let undecided = matches!(stage, "parse" | "binding" | "endorsement" | "internal");
+    (record.outcome == Outcome::Refused && !undecided).then(|| guest.clone())
 }

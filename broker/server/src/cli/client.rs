@@ -127,7 +127,8 @@ impl AdminClient {
         let answered = self.runtime.block_on(async { timeout(DEADLINE, self.exchange(request)).await });
         let (status, body) = answered.map_err(|_elapsed| anyhow!("{} did not answer in time", self.authority))??;
         if status.is_success() {
-            return serde_json::from_slice(&body).context("the broker's answer is not what this version expects");
+            let body = if body.is_empty() { b"null" } else { &*body };
+            return serde_json::from_slice(body).context("the broker's answer is not what this version expects");
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => bail!("{}: {}", refusal.code, refusal.detail),

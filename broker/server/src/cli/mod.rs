@@ -15,10 +15,12 @@ mod measure;
 mod output;
 mod policy;
 mod reference_values;
+mod revoke;
 mod secrets;
 mod serve;
 mod token;
 mod verify;
+mod workloads;
 
 /// Remote attestation broker: keys and short-lived credentials for guests that prove what they run.
 #[derive(Debug, Parser)]
@@ -48,6 +50,10 @@ enum Command {
     Policy(policy::Args),
     /// List, approve, revoke and pin the attestation keys of TPMs
     Enrollments(enrollments::Args),
+    /// List the guests that attested, and what they hold
+    Workloads(workloads::Args),
+    /// End leases, and give none again to what is revoked
+    Revoke(revoke::Args),
     /// Say why a decision was made
     Explain(explain::Args),
     /// Check tokens that the broker issued
@@ -69,6 +75,8 @@ pub fn main() -> ExitCode {
         Command::ReferenceValues(args) => reference_values::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Enrollments(args) => enrollments::run(&args),
+        Command::Workloads(args) => workloads::run(&args),
+        Command::Revoke(args) => revoke::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),

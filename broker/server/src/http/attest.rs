@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
+    body::Bytes,
     extract::{Request, State},
 };
 
@@ -30,6 +31,12 @@ pub(crate) async fn attest(
     Extension(trace_id): Extension<TraceId>,
     request: Request,
 ) -> Result<axum::Json<AttestResponse>, Problem> {
+    let (body, encoding) = read_evidence(&broker, request).await?;
+    Ok(axum::Json(attest::attest(&broker, trace_id, body, encoding, None).await?))
+}
+
+/// The body of a request with evidence, and how it is encoded.
+pub(crate) async fn read_evidence(broker: &Broker, request: Request) -> Result<(Bytes, Encoding), Problem> {
     let encoding = match content_type(request.headers()) {
         Some("application/json") => Encoding::Json,
         Some("application/cbor") => Encoding::Cbor,
@@ -41,5 +48,5 @@ pub(crate) async fn attest(
         Some(broker.long_bodies.try_acquire().map_err(|_none_free| RequestError::Overloaded)?)
     };
     let body = read(request, broker.limits.body_bytes).await?;
-    Ok(axum::Json(attest::attest(&broker, trace_id, body, encoding).await?))
+    Ok((body, encoding))
 }

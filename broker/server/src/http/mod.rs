@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,11 +19,14 @@ mod attest;
 pub(crate) mod body;
 mod challenge;
 mod enroll;
+mod events;
 pub(crate) mod identity;
+mod leases;
 pub(crate) mod listener;
 mod observe;
 pub(crate) mod problem;
 pub(crate) mod rate;
+mod status;
 pub(crate) mod tls;
 
 pub(crate) use body::{Json, Path, Query};
@@ -41,6 +44,10 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/v1/attest", post(attest::attest))
         .route("/v1/enroll", post(enroll::begin))
         .route("/v1/enroll/{id}", post(enroll::complete))
+        .route("/v1/leases/{id}", delete(leases::release))
+        .route("/v1/leases/{id}/renew", post(leases::renew))
+        .route("/v1/events", get(events::events))
+        .route("/v1/status/{list}", get(status::status_list))
         .route("/v1/openapi.json", get(openapi))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/healthz", get(healthz))

@@ -2,7 +2,7 @@
 
 use verifier::Timestamp;
 
-use super::{ReferenceKey, StoreFuture, TenantId};
+use super::{Ground, Opening, StoreFuture, TenantId};
 
 /// A decision as stored: what is searched for beside the full record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,23 +23,6 @@ pub(crate) struct StoredDecision {
     pub(crate) record: String,
 }
 
-/// The right to hold one grant for a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lease {
-    /// Names the lease.
-    pub(crate) id: String,
-    /// The kind of grant, for example `secret`.
-    pub(crate) kind: &'static str,
-    /// What was granted.
-    pub(crate) name: String,
-    /// Which version of it.
-    pub(crate) version: u32,
-    /// When it was given.
-    pub(crate) issued_at: Timestamp,
-    /// When it ends.
-    pub(crate) expires_at: Timestamp,
-}
-
 /// What one attestation writes: all of it or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settlement {
@@ -49,14 +32,14 @@ pub(crate) struct Settlement {
     pub(crate) nonce_expires_at: Timestamp,
     /// The decision.
     pub(crate) decision: StoredDecision,
-    /// The leases.
-    pub(crate) leases: Vec<Lease>,
-    /// The reference sets that the decision rests on, when it affirms: they must still stand when it is stored.
-    pub(crate) rests_on: Vec<ReferenceKey>,
+    /// What it opens, when it affirms.
+    pub(crate) opening: Option<Opening>,
+    /// The guest whose leases all end with this decision: its fresh evidence was worse.
+    pub(crate) ends_guest: Option<String>,
 }
 
 /// What became of a settlement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Settled {
     /// The nonce was unused; everything is stored durably.
@@ -66,6 +49,10 @@ pub(crate) enum Settled {
     /// A reference set was retired or revoked since the evidence was judged; nothing was stored, and nothing may be
     /// released.
     Overtaken,
+    /// The decision rests on something that is revoked; nothing was stored, and nothing may be released.
+    Revoked(Ground),
+    /// The lease to renew is not open any more; nothing was stored, and nothing may be released.
+    LeaseEnded,
 }
 
 /// Which decisions to list, newest first.
@@ -94,7 +81,7 @@ pub(crate) struct Retention {
 
 /// Stores decisions.
 pub(crate) trait DecisionStore {
-    /// Consumes the nonce and stores decision and leases in one durable transaction.
+    /// Consumes the nonce, stores the decision, and opens, renews or ends its leases, in one durable transaction.
     fn settle(&self, settlement: Settlement) -> StoreFuture<'_, Settled>;
 
     /// Whether a nonce was consumed. A hint that saves work: only [`DecisionStore::settle`] decides.

@@ -11,6 +11,8 @@ pub(crate) enum KeyPurpose {
     AttestationResult,
     /// Authenticates nonces.
     Nonce,
+    /// Derives the keys that guests prove their leases with.
+    Lease,
 }
 
 impl KeyPurpose {
@@ -19,6 +21,7 @@ impl KeyPurpose {
         match self {
             Self::AttestationResult => "attestation-result",
             Self::Nonce => "nonce",
+            Self::Lease => "lease",
         }
     }
 }

@@ -12,17 +12,22 @@ mod decisions;
 mod enrolments;
 mod floors;
 mod keys;
+mod leases;
 mod references;
 mod rules;
 mod secrets;
 pub(crate) mod sqlite;
 
-pub(crate) use decisions::{DecisionQuery, DecisionStore, Lease, Retention, Settled, Settlement, StoredDecision};
+pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision};
 pub(crate) use enrolments::{
     Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered, StoredEk,
 };
 pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
+pub(crate) use leases::{
+    EndCause, Ground, GroundKind, GuestQuery, GuestRecord, Lease, LeaseEvent, LeaseSelector, LeaseStore, Opening,
+    Revocation, StoredGuest, StoredLease,
+};
 pub(crate) use references::{
     ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource, ReferenceStore, StoredReferenceSet,
 };
@@ -38,6 +43,7 @@ pub(crate) trait Store:
     + EnrolmentStore
     + FloorStore
     + KeyStore
+    + LeaseStore
     + ReferenceStore
     + RuleStore
     + SecretStore

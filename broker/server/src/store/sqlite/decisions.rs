@@ -78,8 +78,9 @@ impl DecisionStore for SqliteStore {
 async fn drop_old(pool: &SqlitePool, now: Timestamp, keep: Retention) -> Result<(), StoreError> {
     let old =
         "(decided_at < ?1 OR sequence <= (SELECT sequence FROM decisions ORDER BY sequence DESC LIMIT 1 OFFSET ?2))";
-    let ended =
-        format!("DELETE FROM leases WHERE expires_at < ?3 AND decision_id IN (SELECT id FROM decisions WHERE {old})");
+    let ended = format!(
+        "DELETE FROM leases WHERE ended_at IS NOT NULL AND expires_at < ?3 AND decision_id IN (SELECT id FROM decisions WHERE {old})"
+    );
     let unused = format!(
         "DELETE FROM decisions WHERE {old} AND NOT EXISTS (SELECT 1 FROM leases WHERE decision_id = decisions.id)"
     );
@@ -107,7 +108,7 @@ fn record_of(row: &SqliteRow) -> Result<String, StoreError> {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::store::{Lease, StoredDecision};
+    use crate::store::{GuestRecord, Lease, LeaseStore, Opening, StoredDecision};
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
@@ -125,9 +126,29 @@ mod tests {
             nonce: [nonce; 32],
             nonce_expires_at: NOW.plus_seconds(300),
             decision,
-            leases: Vec::new(),
-            rests_on: Vec::new(),
+            opening: None,
+            ends_guest: None,
         }
+    }
+
+    fn lease(id: &str, status: u64, ends: i64) -> Lease {
+        let (name, expires_at) = ("disk-key".to_owned(), NOW.plus_seconds(ends));
+        Lease { id: id.to_owned(), kind: "secret", name, version: 1, status, issued_at: NOW, expires_at }
+    }
+
+    /// A guest with these leases, which rests on nothing.
+    fn opening(leases: Vec<Lease>) -> Opening {
+        let guest = GuestRecord {
+            id: "guest".to_owned(),
+            workloads: Vec::new(),
+            platform: "bare".to_owned(),
+            hwmodel: "amd-milan".to_owned(),
+            tcb_status: None,
+            measurement: None,
+            chip: None,
+            tee_key: "thumbprint".to_owned(),
+        };
+        Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases, renews: Vec::new() }
     }
 
     async fn store(directory: &tempfile::TempDir) -> SqliteStore {
@@ -155,16 +176,9 @@ mod tests {
     async fn a_settlement_is_stored_whole_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
-        let lease = Lease {
-            id: "lease".to_owned(),
-            kind: "secret",
-            name: "disk-key".to_owned(),
-            version: 1,
-            issued_at: NOW,
-            expires_at: NOW,
-        };
         let mut broken = settlement(2, "broken", true);
-        broken.leases = vec![lease.clone(), lease];
+        // Two leases in one place.
+        broken.opening = Some(opening(vec![lease("a", 1, 60), lease("b", 1, 60)]));
         // Beside a good one in the same batch, which must not suffer.
         let (good, bad) = tokio::join!(store.settle(settlement(3, "good", true)), store.settle(broken));
         assert_eq!(good.unwrap(), Settled::Recorded);
@@ -179,14 +193,8 @@ mod tests {
 
     fn at(mut settlement: Settlement, seconds: i64, lease_ends: Option<i64>) -> Settlement {
         settlement.decision.decided_at = NOW.plus_seconds(seconds);
-        settlement.leases.extend(lease_ends.map(|end| Lease {
-            id: settlement.decision.id.clone(),
-            kind: "secret",
-            name: "disk-key".to_owned(),
-            version: 1,
-            issued_at: NOW,
-            expires_at: NOW.plus_seconds(end),
-        }));
+        let place = u64::from(settlement.nonce[0]);
+        settlement.opening = lease_ends.map(|end| opening(vec![lease(&settlement.decision.id, place, end)]));
         settlement
     }
 
@@ -205,8 +213,10 @@ mod tests {
             let _recorded = store.settle(settlement).await.unwrap();
         }
         let (now, since) = (NOW.plus_seconds(200), NOW.plus_seconds(100));
+        store.end_expired(now).await.unwrap();
         store.sweep(now, Retention { since, ..keep(9) }).await.unwrap();
         assert_eq!(ids(&store).await, [r#"{"id":"newest"}"#, r#"{"id":"new"}"#, r#"{"id":"running"}"#]);
+        store.end_expired(NOW.plus_seconds(501)).await.unwrap();
         store.sweep(NOW.plus_seconds(501), Retention { since, decisions: 1, ..keep(9) }).await.unwrap();
         assert_eq!(ids(&store).await, [r#"{"id":"newest"}"#]);
     }

@@ -10,9 +10,14 @@ use sqlx::{
 use super::{Store, StoreError, StoreFuture};
 
 mod decisions;
+mod ends;
 mod enrolments;
 mod floors;
 mod keys;
+#[cfg(test)]
+mod lease_tests;
+mod leases;
+mod openings;
 mod references;
 mod rules;
 mod secrets;
@@ -67,4 +72,14 @@ impl Store for SqliteStore {
 /// A column that holds seconds since the epoch, or a count, as this program's `u32`.
 fn to_u32(what: &'static str, value: i64) -> Result<u32, StoreError> {
     u32::try_from(value).map_err(|_out_of_range| StoreError::Unknown { what, found: value.to_string() })
+}
+
+/// A count or place as this program's `u64`.
+fn to_u64(what: &'static str, value: i64) -> Result<u64, StoreError> {
+    u64::try_from(value).map_err(|_negative| StoreError::Unknown { what, found: value.to_string() })
+}
+
+/// A place or sequence number as the database holds it.
+fn to_i64(what: &'static str, value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_out_of_range| StoreError::Unknown { what, found: value.to_string() })
 }

@@ -8,10 +8,10 @@ use verifier::{
 
 use super::{
     super::{
-        ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource, ReferenceStore, StoreError, StoreFuture,
-        StoredReferenceSet, TenantId,
+        EndCause, Ground, LeaseSelector, ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource,
+        ReferenceStore, StoreError, StoreFuture, StoredReferenceSet, TenantId,
     },
-    SqliteStore, to_u32,
+    SqliteStore, ends, to_u32,
 };
 
 /// Every column of one tenant's sets.
@@ -146,7 +146,7 @@ async fn write(
     let (effective_at, leases_ended) = match change.change {
         Change::Activate => (None, 0),
         Change::Retire { .. } => (set.retire_at, 0),
-        Change::Revoke { .. } => (set.revoked_at, end_leases(transaction, tenant, change, row).await?),
+        Change::Revoke { .. } => (set.revoked_at, end_leases(transaction, tenant, change.now, row).await?),
     };
     let event = event(row, change.change.as_str(), &change.author, change.now);
     let event = ReferenceEvent { effective_at, reason: change.reason.clone(), leases_ended, ..event };
@@ -154,33 +154,16 @@ async fn write(
     Ok(ReferenceKey { id: row.id.clone(), version: row.version })
 }
 
-/// Ends the open leases that rest on a set, and those of decisions from before it was written down what they rest on.
+/// Ends the open leases that rest on a set.
 async fn end_leases(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
-    change: &ReferenceChange,
+    now: Timestamp,
     set: &StoredReferenceSet,
 ) -> Result<u32, StoreError> {
-    let mut reason = format!("reference set {} v{} was revoked", set.id, set.version);
-    if let Some(why) = &change.reason {
-        reason.push_str(": ");
-        reason.push_str(why);
-    }
-    let ended = sqlx::query(
-        "UPDATE leases SET ended_at = ?1, end_reason = ?2
-         WHERE tenant = ?3 AND ended_at IS NULL AND expires_at > ?1 AND (
-             EXISTS (SELECT 1 FROM decision_reference_sets AS rests
-                     WHERE rests.decision_id = leases.decision_id AND rests.set_id = ?4 AND rests.version = ?5)
-             OR NOT EXISTS (SELECT 1 FROM decision_reference_sets AS rests WHERE rests.decision_id = leases.decision_id))",
-    )
-    .bind(change.now.as_unix())
-    .bind(reason)
-    .bind(tenant.as_str())
-    .bind(&set.id)
-    .bind(set.version)
-    .execute(connection)
-    .await?;
-    Ok(u32::try_from(ended.rows_affected()).unwrap_or(u32::MAX))
+    let ground = Ground::reference_set(&set.id, Some(set.version));
+    let ended = ends::end(connection, tenant, LeaseSelector::Ground(&ground), EndCause::Revoked, now).await?;
+    Ok(u32::try_from(ended).unwrap_or(u32::MAX))
 }
 
 async fn insert(

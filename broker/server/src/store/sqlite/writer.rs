@@ -11,7 +11,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::super::{Lease, ReferenceKey, Settled, Settlement, StoreError};
+use super::{
+    super::{EndCause, LeaseSelector, Settled, Settlement, StoreError},
+    ends, openings,
+};
 
 /// Settlements that share one commit at most.
 const BATCH: usize = 64;
@@ -60,7 +63,7 @@ async fn write_all(mut connection: SqliteConnection, mut queue: mpsc::Receiver<J
             Err(_) => {
                 for job in jobs {
                     let outcome = commit(&mut connection, slice::from_ref(&job)).await;
-                    let settled = outcome.and_then(|settled| settled.first().copied().ok_or(StoreError::Closed));
+                    let settled = outcome.and_then(|settled| settled.into_iter().next().ok_or(StoreError::Closed));
                     let _caller_is_gone = job.reply.send(settled);
                 }
             }
@@ -80,10 +83,11 @@ async fn commit(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<Vec<S
 }
 
 async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<Settled, StoreError> {
-    for set in &settlement.rests_on {
-        if !stands(connection, settlement, set).await? {
-            return Ok(Settled::Overtaken);
-        }
+    // First, because a settlement that is refused here leaves nothing, in a transaction that it shares with others.
+    if let Some(opening) = &settlement.opening
+        && let Some(refused) = openings::refusal(connection, &settlement.decision, opening).await?
+    {
+        return Ok(refused);
     }
     let consumed =
         sqlx::query("INSERT INTO consumed_nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING")
@@ -107,72 +111,12 @@ async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Re
     .bind(&decision.record)
     .execute(&mut *connection)
     .await?;
-    // Only leases can end early: what rests on a set without one needs no line.
-    for set in settlement.rests_on.iter().filter(|_| !settlement.leases.is_empty()) {
-        write_rest(connection, settlement, set).await?;
+    if let Some(guest) = &settlement.ends_guest {
+        let (tenant, at) = (&decision.tenant, decision.decided_at);
+        ends::end(connection, tenant, LeaseSelector::Guest(guest), EndCause::Evidence, at).await?;
     }
-    for lease in &settlement.leases {
-        write_lease(connection, settlement, lease).await?;
+    if let Some(opening) = &settlement.opening {
+        openings::write(connection, decision, opening).await?;
     }
     Ok(Settled::Recorded)
-}
-
-/// Whether a set that the evidence matched is still neither revoked nor retired: this transaction and the one that ends a
-/// set come one after the other, so that no lease slips in between.
-async fn stands(
-    connection: &mut SqliteConnection,
-    settlement: &Settlement,
-    set: &ReferenceKey,
-) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "SELECT 1 FROM reference_sets WHERE tenant = ? AND id = ? AND version = ?
-         AND revoked_at IS NULL AND (retired_at IS NULL OR retired_at > ?)",
-    )
-    .bind(settlement.decision.tenant.as_str())
-    .bind(&set.id)
-    .bind(set.version)
-    .bind(settlement.decision.decided_at.as_unix())
-    .fetch_optional(connection)
-    .await?;
-    Ok(row.is_some())
-}
-
-async fn write_rest(
-    connection: &mut SqliteConnection,
-    settlement: &Settlement,
-    set: &ReferenceKey,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO decision_reference_sets (decision_id, tenant, set_id, version) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(&settlement.decision.id)
-    .bind(settlement.decision.tenant.as_str())
-    .bind(&set.id)
-    .bind(set.version)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn write_lease(
-    connection: &mut SqliteConnection,
-    settlement: &Settlement,
-    lease: &Lease,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO leases (id, tenant, decision_id, kind, name, version, issued_at, expires_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&lease.id)
-    .bind(settlement.decision.tenant.as_str())
-    .bind(&settlement.decision.id)
-    .bind(lease.kind)
-    .bind(&lease.name)
-    .bind(lease.version)
-    .bind(lease.issued_at.as_unix())
-    .bind(lease.expires_at.as_unix())
-    .execute(&mut *connection)
-    .await?;
-    Ok(())
 }

@@ -1,0 +1,139 @@
+//! What leaves the broker once it is stored: the signed result, the sealed grants, and the leases to write.
+
+use std::slice;
+
+use keys::{
+    grant::GrantPayload,
+    lease::LeaseKey,
+    random::SystemRandom,
+    seal::{SealError, Sealed, seal},
+    sign::{SignError, TokenType, sign_jwt},
+};
+use thiserror::Error;
+use verifier::{Affirmed, AttestationResult, ResultTerms, StatusPlace, Timestamp};
+
+use super::Admitted;
+use crate::{
+    broker::Broker,
+    decision::DecisionRecord,
+    leases::{self, Slot},
+    release::{Denied, ReleaseError, Released, Releaser},
+    store::{Lease, Opening, SecretVersion},
+};
+
+/// The broker could not do its part.
+#[derive(Debug, Error)]
+pub(super) enum PrepareError {
+    #[error("the grants cannot be released")]
+    Release(#[from] ReleaseError),
+    #[error("the attestation result cannot be signed")]
+    Sign(#[from] SignError),
+    #[error("the lease key cannot be sealed")]
+    Seal(#[from] SealError),
+}
+
+/// What is needed, read from the store before.
+#[derive(Debug)]
+pub(super) struct Materials {
+    /// The proof that the evidence passed.
+    pub(super) affirmed: Affirmed,
+    /// The newest version of what each grant names, in the order of the request.
+    pub(super) secrets: Vec<Option<SecretVersion>>,
+    /// The lease of the result, then that of each grant.
+    pub(super) slots: Vec<Slot>,
+}
+
+/// Everything that leaves the broker once it is stored.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) record: DecisionRecord,
+    pub(super) result: String,
+    pub(super) expires_at: Timestamp,
+    pub(super) lease_key: Option<Sealed>,
+    /// What was decided over each grant, in the order of the request.
+    pub(super) grants: Vec<Result<Released, Denied>>,
+    pub(super) opening: Opening,
+}
+
+/// The grant name inside the sealed lease key.
+const LEASE_KEY: &str = "lease-key";
+
+/// Seals and signs; nothing is stored or answered yet.
+pub(super) fn prepare(
+    broker: &Broker,
+    admitted: &Admitted,
+    materials: &Materials,
+    mut record: DecisionRecord,
+) -> Result<Prepared, PrepareError> {
+    let Materials { affirmed, secrets, slots } = materials;
+    let (own, slots) = slots.split_first().ok_or(SignError::Crypto)?;
+    let (result, expires_at) = sign(broker, admitted, affirmed, &record.id, own)?;
+    let rules = broker.rules.load();
+    let releaser = Releaser {
+        affirmed,
+        policy: &rules.release,
+        vault: &broker.vault,
+        tenant: &broker.tenant,
+        tee_key: &admitted.request.tee_key,
+        now: admitted.now,
+        renewal: admitted.renewal.is_some(),
+        ends_at: expires_at,
+    };
+    let mut grants = Vec::new();
+    for ((request, secret), slot) in admitted.request.grants.iter().zip(secrets).zip(slots) {
+        let outcome = releaser.release(request, secret.as_ref(), slot)?;
+        record.grants.push(releaser.record(request, secret.as_ref(), &outcome));
+        grants.push(outcome);
+    }
+    let result_lease = Lease {
+        id: own.id.clone(),
+        kind: leases::RESULT,
+        name: "result".to_owned(),
+        version: 1,
+        status: own.status,
+        issued_at: admitted.now,
+        expires_at,
+    };
+    let granted = grants.iter().filter_map(|grant| grant.as_ref().ok()).map(|released| released.lease.clone());
+    let opening = Opening {
+        guest: leases::guest(own.id.clone(), affirmed.appraisal(), admitted.request.tee_key.thumbprint()),
+        sets: leases::sets(affirmed.appraisal()),
+        grounds: leases::grounds(affirmed.appraisal(), &rules.release),
+        leases: std::iter::once(result_lease).chain(granted).collect(),
+        renews: admitted.renewal.iter().flat_map(|_| slots.iter().chain([own])).map(|slot| slot.id.clone()).collect(),
+    };
+    let lease_key = admitted.request.renewable.then(|| lease_key(broker, admitted, &own.id)).transpose()?;
+    Ok(Prepared { record, result, expires_at, lease_key, grants, opening })
+}
+
+/// The guest's lease key, which only its TEE key opens.
+fn lease_key(broker: &Broker, admitted: &Admitted, guest: &str) -> Result<Sealed, SealError> {
+    let value = LeaseKey::derive(&broker.lease_key, guest).to_bytes();
+    let payload = GrantPayload { grant: LEASE_KEY.to_owned(), version: 1, value };
+    seal(&payload.to_plaintext(), &admitted.request.tee_key, &mut SystemRandom::new())
+}
+
+/// The signed result, and when it ends: a reference set that ends soon ends it early.
+fn sign(
+    broker: &Broker,
+    admitted: &Admitted,
+    affirmed: &Affirmed,
+    id: &str,
+    lease: &Slot,
+) -> Result<(String, Timestamp), SignError> {
+    let (idx, uri) = leases::status_place(&broker.issuer, lease.status);
+    let terms = ResultTerms {
+        issuer: &broker.issuer,
+        audience: slice::from_ref(&broker.audience),
+        token_id: id,
+        nonce: &admitted.nonce.nonce.to_string(),
+        key: &admitted.request.tee_key,
+        status: Some(StatusPlace { idx, uri: &uri }),
+        issued_at: admitted.now,
+        lifetime: broker.limits.result_seconds,
+        developer: "countersign",
+        build: concat!("countersign ", env!("CARGO_PKG_VERSION")),
+    };
+    let claims = AttestationResult::new(admitted.request.profile, affirmed.appraisal(), terms);
+    Ok((sign_jwt(&*broker.signer, TokenType::EatJwt, &claims)?, claims.expires_at()))
+}
