@@ -11,6 +11,7 @@ use softtee::corim::CorimPublisher;
 use softtee::intel::{IntelPki, PckCa, TdxPlatform};
 use softtee::paravisor::Paravisor;
 use softtee::pem;
+use softtee::swtpm::{SwTpm, TpmPki};
 use softtee::tsm::{
     Extensions, Guest, GuestState, Provider, RegisterMount, ReportRequest, SimulatedGuest, StateSource, TsmMount,
 };
@@ -51,6 +52,12 @@ enum Command {
         /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy SNP guest on Milan.
         #[arg(long, value_name = "FILE")]
         state: Option<PathBuf>,
+    },
+    /// Run a TPM (swtpm) with certificates of softtee's manufacturer on the socket DIR/tpm until SIGTERM or SIGINT.
+    Swtpm {
+        /// Directory of its state: made and certified when it is new, kept afterwards.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
     },
     /// Serve a guest's TPM behind a paravisor, and the cloud's metadata service, until SIGTERM or SIGINT. Needs swtpm.
     Paravisor {
@@ -116,6 +123,7 @@ fn main() -> Result<()> {
         Command::Pki { out, state, at } => write_pki(&out, state.as_deref(), at.as_deref()),
         Command::Tsm { mount, registers, state } => serve(&mount, registers.as_deref(), source(state)),
         Command::Paravisor { dir, state } => paravisor(&dir, source(state)),
+        Command::Swtpm { dir } => serve_tpm(&dir),
         Command::Report { state, report_data, format, out } => {
             deliver(out, &report(source(state), &report_data, format)?)
         }
@@ -161,6 +169,7 @@ fn write_pki(out: &Path, state: Option<&Path>, at: Option<&str>) -> Result<()> {
     let mut anchors: Vec<Vec<u8>> =
         ProductLine::ALL.iter().flat_map(|product| AmdPki::new(*product).anchors()).collect();
     anchors.push(IntelPki::new().root.der());
+    anchors.extend(TpmPki::new().anchors());
     let anchors: String = anchors.iter().map(|der| pem::certificate(der)).collect();
     write(&out.join("trust-anchors.pem"), anchors.as_bytes())?;
 
@@ -186,6 +195,7 @@ fn endorsements_of(state: Option<&GuestState>, now: OffsetDateTime) -> Vec<(Stri
             // The other PCK CA has a list of its own.
             let processor_crl = platform.pki.pck_crl(PckCa::Processor, now).sign(&platform.pki.processor_ca.key);
             files.push(("tdx-pck_crl_processor.der".to_owned(), processor_crl));
+            files.extend(tpm_endorsements(now));
             files
         }
     }
@@ -201,6 +211,16 @@ fn snp_endorsements(processor: &SecureProcessor, now: OffsetDateTime) -> [(Strin
 fn tdx_endorsements(platform: &TdxPlatform, now: OffsetDateTime) -> Vec<(String, Vec<u8>)> {
     let files = platform.collateral(now).files();
     files.into_iter().map(|(name, bytes)| (format!("tdx-{name}"), bytes)).collect()
+}
+
+fn tpm_endorsements(now: OffsetDateTime) -> Vec<(String, Vec<u8>)> {
+    let pki = TpmPki::new();
+    let [root_crl, ek_crl] = pki.crls(now);
+    vec![
+        ("tpm-ek_ca.der".to_owned(), pki.ek_ca.der()),
+        ("tpm-root_crl.der".to_owned(), root_crl.sign(&pki.root.key)),
+        ("tpm-ek_ca_crl.der".to_owned(), ek_crl.sign(&pki.ek_ca.key)),
+    ]
 }
 
 fn report(source: StateSource, report_data: &ReportData, format: Format) -> Result<Vec<u8>> {
@@ -235,6 +255,24 @@ async fn paravisor(directory: &Path, source: StateSource) -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn serve_tpm(directory: &Path) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("expected to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("expected to listen for SIGINT")?;
+    std::fs::create_dir_all(directory).with_context(|| format!("expected to make {}", directory.display()))?;
+    let mut tpm = SwTpm::at(directory)?;
+    writeln!(std::io::stdout(), "softtee: a TPM at {}", tpm.address())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = tokio::time::sleep(std::time::Duration::from_millis(200)) => {
+                anyhow::ensure!(!tpm.has_ended()?, "expected swtpm to go on");
+            }
+        }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -17,13 +17,13 @@ fn pki_writes_anchors_and_endorsements() {
     let out = directory.path().to_str().unwrap();
     assert!(softtee(&["pki", "--out", out, "--at", "2026-06-01T00:00:00Z"]).status.success());
     let anchors = std::fs::read(directory.path().join("trust-anchors.pem")).unwrap();
-    assert_eq!(openssl::x509::X509::stack_from_pem(&anchors).unwrap().len(), 10);
+    assert_eq!(openssl::x509::X509::stack_from_pem(&anchors).unwrap().len(), 11);
     let mut files: Vec<_> = std::fs::read_dir(directory.path().join("endorsements"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files.len(), 17);
+    assert_eq!(files.len(), 20);
     assert_eq!(files[..3], ["genoa-crl.der", "genoa-vcek.der", "genoa-vlek.der"]);
 }
 
@@ -84,10 +84,37 @@ fn tsm_serves_until_it_is_told_to_end_and_unmounts() {
 }
 
 #[test]
+fn swtpm_serves_a_certified_tpm_and_keeps_its_state() {
+    if !softtee::swtpm::is_installed() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("machine");
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_softtee"))
+            .args(["swtpm", "--dir", place.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.strip_prefix("softtee: a TPM at ").unwrap().trim().parse().unwrap();
+        let tpm = tee::tpm::Tpm::open(&address).unwrap();
+        assert!(tpm.nv_read_if_there(tee::tpm::EkKind::EccP256.certificate_index()).unwrap().is_some());
+        names.push(tpm.create_ak(tee::tpm::AkKind::EccP256).unwrap().name());
+        drop(tpm);
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(names[0], names[1]);
+}
+
+#[test]
 fn the_state_files_of_the_readme_are_read() {
     let readme = include_str!("../README.md");
     let samples: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(samples.len(), 2);
+    assert_eq!(samples.len(), 3);
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("guest.toml");
     for sample in samples {

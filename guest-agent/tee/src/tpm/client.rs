@@ -1,16 +1,17 @@
 //! The connection, and what is common to all commands.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::sleep,
     time::Duration,
 };
 
-use evidence_formats::bytes::Reader;
+use evidence_formats::{bytes::Reader, digest::Digest};
 
 use super::{
-    Malformed, Response, ResponseCode, TpmAddress, TpmError, Transport,
+    Malformed, Pcrs, Response, ResponseCode, TpmAddress, TpmError, Transport,
     command::{Command, CommandCode, Writer},
     response::ended,
     transport,
@@ -26,7 +27,12 @@ pub struct Tpm {
     connection: Arc<Mutex<Connection>>,
     /// TPM_PT_NV_BUFFER_MAX, asked for once.
     pub(super) nv_chunk: Arc<OnceLock<usize>>,
+    /// What was quoted last, with its values.
+    pub(super) quoted: Arc<Mutex<Option<QuotedValues>>>,
 }
+
+/// PCRs and the values that a quote had of them.
+pub(super) type QuotedValues = (Pcrs, BTreeMap<u8, Digest>);
 
 struct Connection {
     transport: Box<dyn Transport>,
@@ -53,7 +59,7 @@ impl Tpm {
     #[must_use]
     pub fn over(transport: Box<dyn Transport>) -> Self {
         let connection = Arc::new(Mutex::new(Connection { transport, broken: false }));
-        Self { connection, nv_chunk: Arc::default() }
+        Self { connection, nv_chunk: Arc::default(), quoted: Arc::default() }
     }
 
     /// TPM2_Startup(CLEAR): what firmware does on a real machine. Once more is no error.

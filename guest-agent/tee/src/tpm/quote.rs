@@ -1,6 +1,6 @@
 //! Quotes (TPM 2.0 part 3, TPM2_Quote).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use evidence_formats::{
     digest::{Digest, HashAlgorithm},
@@ -51,7 +51,8 @@ impl Tpm {
         })
     }
 
-    /// Quotes `pcrs` and reads them, again when one was extended in between.
+    /// Quotes `pcrs` and reads them, again when one was extended in between. Values of the last quote that hash to the digest
+    /// of this one are these values, and not read again.
     ///
     /// # Errors
     /// [`TpmError::PcrsMoved`] when they do not hold still.
@@ -60,13 +61,26 @@ impl Tpm {
         for _ in 0..ATTEMPTS {
             let quote = self.quote(ak, extra_data, &[pcrs.selection()])?;
             let parsed = parse(&quote)?;
+            let are_quoted = |values: &BTreeMap<u8, Digest>| {
+                let concatenated: Vec<&[u8]> = values.values().map(Digest::as_bytes).collect();
+                hash.digest(&concatenated).as_bytes() == parsed.pcr_digest
+            };
+            if let Some(values) = self.last_quoted(pcrs).filter(are_quoted) {
+                return Ok(QuotedPcrs { quote, values });
+            }
             let values = self.pcr_read(pcrs)?;
-            let concatenated: Vec<&[u8]> = values.values().map(Digest::as_bytes).collect();
-            if hash.digest(&concatenated).as_bytes() == parsed.pcr_digest {
+            if are_quoted(&values) {
+                let last = (pcrs.clone(), values.clone());
+                *self.quoted.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
                 return Ok(QuotedPcrs { quote, values });
             }
         }
         Err(TpmError::PcrsMoved { attempts: ATTEMPTS })
+    }
+
+    fn last_quoted(&self, pcrs: &Pcrs) -> Option<BTreeMap<u8, Digest>> {
+        let last = self.quoted.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(same, _)| same == pcrs).map(|(_, values)| values.clone())
     }
 }
 

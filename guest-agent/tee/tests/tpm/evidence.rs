@@ -50,6 +50,24 @@ fn a_quote_is_signed_and_quotes_the_values_beside_it() {
 }
 
 #[test]
+fn a_register_that_changes_between_quotes_is_read_again() {
+    let Some((_machine, tpm)) = bare() else { return };
+    let ak = tpm.create_ak(AkKind::EccP256).unwrap();
+    let pcrs = Pcrs::all(HashAlgorithm::Sha256);
+    let first = tpm.quote_pcrs(&ak, &EXTRA, &pcrs).unwrap();
+    assert_eq!(tpm.quote_pcrs(&ak, &EXTRA, &pcrs).unwrap().values, first.values);
+    tpm.pcr_extend(11, &[Digest::filled(HashAlgorithm::Sha256, 1)]).unwrap();
+    let second = tpm.quote_pcrs(&ak, &EXTRA, &pcrs).unwrap();
+    assert_ne!(second.values[&11], first.values[&11]);
+    let quote = TpmQuote::parse(&second.quote.message).unwrap();
+    let values: Vec<_> = second.values.values().map(Digest::as_bytes).collect();
+    assert_eq!(HashAlgorithm::Sha256.digest(&values).as_bytes(), quote.pcr_digest);
+    // Other PCRs are other values, and fewer of them.
+    let fewer = Pcrs::new(HashAlgorithm::Sha256, [11]);
+    assert_eq!(tpm.quote_pcrs(&ak, &EXTRA, &fewer).unwrap().values, [(11, second.values[&11])].into());
+}
+
+#[test]
 fn other_banks_and_selections_are_quoted_as_asked() {
     let Some((_machine, tpm)) = bare() else { return };
     let ak = tpm.create_ak(AkKind::EccP256).unwrap();

@@ -3,6 +3,7 @@
 
 mod credential;
 mod evidence;
+mod faults;
 mod keys;
 mod measuring;
 mod sealing;

@@ -164,7 +164,7 @@ impl SwTpm {
         Ok(())
     }
 
-    /// Waits until it ended by itself, which it never should.
+    /// Whether it ended by itself, which it never should.
     ///
     /// # Errors
     /// When the system refuses.

@@ -3,6 +3,7 @@
 
 mod policy;
 mod tdx;
+mod tpm;
 
 use std::{hint::black_box, process::ExitCode};
 
@@ -34,6 +35,7 @@ fn main() -> Result<ExitCode> {
     rows.extend(peer(&genuine)?);
     rows.extend(tdx::rows()?);
     rows.extend(policy::rows(&simulated)?);
+    rows.extend(tpm::rows()?);
     rows.extend(releases()?);
     println!("{}", markdown(&rows));
     Ok(if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
