@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use evidence_formats::{binding::Nonce, bytes::ReportData};
+use tee::MetadataService;
 
 pub(crate) use self::tpm::{AkChoice, EnrollChoice, TpmArgs};
 
@@ -56,6 +57,10 @@ pub(crate) struct TeeArgs {
     /// The init-data (TOML) that the host handed over at launch; it goes with the evidence.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) init_data: Option<PathBuf>,
+
+    /// Azure: the metadata service (default http://169.254.169.254).
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) metadata_service: Option<MetadataService>,
 
     /// The privilege level (SNP: VMPL) to report; default: the most privileged that this guest may ask for.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]

@@ -12,7 +12,7 @@ use std::{
 use hyper::Uri;
 use serde::Deserialize;
 use tee::{
-    Paths, RegisterPaths,
+    MetadataService, NotAService, Paths, RegisterPaths,
     tpm::{NotAnAddress, NotPcrs},
     tsm::TsmRoot,
 };
@@ -47,6 +47,7 @@ pub struct SettingsFile {
     measurement_registers: Option<PathBuf>,
     runtime_event_log: Option<PathBuf>,
     init_data: Option<PathBuf>,
+    metadata_service: Option<String>,
     privilege_level: Option<u8>,
     tpm: TpmSection,
 }
@@ -92,6 +93,9 @@ pub enum SettingsError {
     /// No pin: any broker would be trusted, and could hand this guest a key that an attacker knows.
     #[error("expected a pin of the broker: --broker-ca FILE, --broker-spki sha256/…, or both")]
     NoPin,
+    /// The metadata service's address is none.
+    #[error(transparent)]
+    MetadataService(#[from] NotAService),
     /// A pin is no good.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -165,6 +169,11 @@ impl SettingsFile {
             init_data: flags.init_data.clone().or(self.init_data.clone()),
             privilege_level,
             tpm: default.tpm,
+            metadata: match (&flags.metadata_service, &self.metadata_service) {
+                (Some(flag), _) => flag.clone(),
+                (None, Some(text)) => text.parse::<MetadataService>()?,
+                (None, None) => default.metadata,
+            },
         })
     }
 

@@ -22,6 +22,7 @@ fn the_sample_names_every_setting_and_is_valid() {
         measurement_registers,
         runtime_event_log,
         init_data,
+        metadata_service,
         privilege_level,
         tpm,
     } = parse(&sample).unwrap();
@@ -36,6 +37,7 @@ fn the_sample_names_every_setting_and_is_valid() {
     assert_eq!(measurement_registers.unwrap(), default.registers.registers);
     assert_eq!(runtime_event_log.unwrap(), default.registers.log);
     assert!(init_data.is_none());
+    assert_eq!(metadata_service.unwrap(), default.metadata.to_string());
     let TpmSection { address, event_log, ima_log, ak, pcrs, enroll } = tpm;
     assert!(address.is_some() && event_log.is_some() && ima_log.is_some() && pcrs.is_some());
     assert_eq!((ak, enroll), (Some(AkChoice::EccP256), Some(EnrollChoice::Auto)));

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use evidence_formats::{bundle::Bundle, bytes::ReportData};
 
 use crate::{
+    azure::MetadataService,
     error::{AttestError, Warning},
     init_data,
     rtmr::{HeldLog, RegisterPaths},
@@ -35,6 +36,8 @@ pub struct Paths {
     pub privilege_level: Option<u8>,
     /// Where the TPM is, and what to ask it for.
     pub tpm: TpmSettings,
+    /// The cloud's metadata service, asked where a paravisor runs.
+    pub metadata: MetadataService,
 }
 
 impl Default for Paths {
@@ -49,6 +52,7 @@ impl Default for Paths {
             init_data: None,
             privilege_level: None,
             tpm: TpmSettings::default(),
+            metadata: MetadataService::default(),
         }
     }
 }

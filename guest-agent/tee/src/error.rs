@@ -11,7 +11,13 @@ use evidence_formats::{
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::{sev_guest::SevGuestError, tdx_guest::TdxGuestError, tpm::TpmError, tsm::TsmError};
+use crate::{
+    azure::{MetadataError, ParavisorError},
+    sev_guest::SevGuestError,
+    tdx_guest::TdxGuestError,
+    tpm::TpmError,
+    tsm::TsmError,
+};
 
 /// Why there is no evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -37,6 +43,9 @@ pub enum AttestError {
     /// The TPM failed.
     #[error("the TPM gave no evidence")]
     Tpm(#[from] TpmError),
+    /// The paravisor, or the cloud around it, failed.
+    #[error("the paravisor gave no evidence")]
+    Paravisor(#[from] ParavisorError),
     /// What came as a report is none.
     #[error("expected an SNP attestation report from the hardware")]
     SnpReport(#[from] SnpReportError),
@@ -72,6 +81,9 @@ pub enum Warning {
     /// The TPM cannot be used; the evidence goes without it.
     #[error("left out the TPM: {0}")]
     Tpm(TpmError),
+    /// The metadata service did not give the processor's certificates; the evidence goes without them.
+    #[error("left out the processor's certificates: {0}")]
+    Metadata(MetadataError),
     /// The firmware's event log cannot be read; the evidence goes without it.
     #[error("left out the event log: {errno}")]
     EventLog {

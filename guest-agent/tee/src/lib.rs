@@ -6,6 +6,7 @@
 //! gives a clear error here and not a refusal elsewhere.
 
 mod attester;
+mod azure;
 mod error;
 mod event_log;
 mod init_data;
@@ -21,6 +22,7 @@ mod vtpm;
 
 pub use crate::{
     attester::{Attester, Collected, Paths, detect},
+    azure::{MetadataError, MetadataService, NotAService, ParavisorError},
     error::{AttestError, Warning},
     rtmr::{ExtendError, RegisterPaths, extend},
     vtpm::{AkSource, EnrolmentKeys, GuestTpm, TpmSettings},

@@ -210,23 +210,42 @@ impl Broker {
         Ok(())
     }
 
+    /// Makes the paravisor with this launch measurement (JSON string of hex) known.
+    ///
+    /// # Errors
+    /// When the broker does not take it.
+    pub fn add_paravisor(&self, launch: &str) -> Result<()> {
+        let launch: Value = serde_json::from_str(launch)?;
+        self.add_set(json!({
+            "id": "paravisor-test",
+            "version": 1,
+            "kind": "paravisor",
+            "workload": "paravisor",
+            "not_before": "2020-01-01T00:00:00Z",
+            "not_after": "2100-01-01T00:00:00Z",
+            "provenance": "softtee's paravisor",
+            "measurements": [{"launch": launch}],
+        }))
+    }
+
     fn add_reference_values(&self, measurements: Option<&str>) -> Result<()> {
         let measurements: Value = match measurements {
             Some(json) => serde_json::from_str(json)?,
             None => json!([{"launch": hex::encode(GOOD_MEASUREMENT)}]),
         };
-        let document = json!({
-            "format": "countersign.reference-values/1",
-            "sets": [{
-                "id": "web-test",
-                "version": 1,
-                "workload": WORKLOAD,
-                "not_before": "2020-01-01T00:00:00Z",
-                "not_after": "2100-01-01T00:00:00Z",
-                "provenance": "softtee's healthy guest",
-                "measurements": measurements,
-            }],
-        });
+        self.add_set(json!({
+            "id": "web-test",
+            "version": 1,
+            "workload": WORKLOAD,
+            "not_before": "2020-01-01T00:00:00Z",
+            "not_after": "2100-01-01T00:00:00Z",
+            "provenance": "softtee's healthy guest",
+            "measurements": measurements,
+        }))
+    }
+
+    fn add_set(&self, set: Value) -> Result<()> {
+        let document = json!({"format": "countersign.reference-values/1", "sets": [set]});
         let file = self.directory.path().join("reference-values.json");
         fs::write(&file, document.to_string())?;
         let mut add = self.admin(&["reference-values", "add"])?;

@@ -8,5 +8,6 @@ pub mod binaries;
 pub mod broker;
 pub mod guest;
 pub mod http;
+pub mod paravisor;
 pub mod process;
 pub mod random;

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | SNP or TDX, and a TPM with the cloud's certificate for an attestation key | report or quote beside the TPM's |
 //! | SNP or TDX otherwise | the hardware's alone |
+//! | a TPM with a paravisor's report | the paravisor's, with the hardware's report in it, and the TPM's (Azure) |
 //! | a TPM only | the TPM's alone |
 //!
 //! An attestation key is the one that the cloud certified, else our own: a primary key of the endorsement hierarchy, which the
@@ -24,8 +25,10 @@ pub use self::guest_tpm::{AkSource, EnrolmentKeys, GuestTpm};
 use self::{alone::TpmAttester, hosted::HostedAttester};
 use crate::{
     attester::{Attester, Paths},
+    azure::{self, AzureAttester},
     error::{AttestError, Warning},
     tpm::{AkKind, Pcrs, Tpm, TpmAddress},
+    tsm::TsmError,
 };
 
 /// Where the TPM is, and what to ask it for.
@@ -67,6 +70,10 @@ pub(crate) fn beside(
     let Some(address) = paths.tpm.address.as_ref().filter(|address| address.exists()) else { return hardware };
     match hardware {
         Ok(hardware) => Ok(with_hardware(hardware, address, paths)),
+        // A paravisor has the hardware for itself, and leaves the kernel at most a provider that finds nothing.
+        Err(AttestError::NoTee { .. } | AttestError::Tsm(TsmError::NoProvider)) if azure::is_here(address)? => {
+            Ok(Box::new(AzureAttester::new(address, paths)))
+        }
         Err(AttestError::NoTee { .. }) => Ok(Box::new(TpmAttester::open(address, &paths.tpm)?)),
         Err(error) => Err(error),
     }
