@@ -10,7 +10,7 @@ use evidence_formats::snp::ProductLine;
 use serde_json::{Value, json};
 use softtee::{
     amd::{AmdPki, SecureProcessor},
-    image::FirmwareImage,
+    image::{Disk, FirmwareImage, PeFile},
 };
 use tempfile::TempDir;
 use time::macros::datetime;
@@ -33,8 +33,15 @@ impl Folder {
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         folder.write("OVMF.fd", &FirmwareImage::ovmf().build());
-        folder.write("vmlinuz", b"a kernel");
+        let kernel = PeFile::kernel(b"a kernel").build();
+        let sections: [(&str, &[u8]); 4] =
+            [(".osrel", b"ID=test\n"), (".cmdline", b"quiet"), (".linux", &kernel), (".initrd", b"an initrd")];
+        folder.write("vmlinuz", &kernel);
         folder.write("initrd", b"an initrd");
+        folder.write("linux.efi", &PeFile::uki("257.13", &sections).build());
+        folder.write("new.efi", &PeFile::uki("262.1", &sections).build());
+        folder.write("disk.raw", &Disk { sector: 512, partitions: 1, id: 7 }.build());
+        folder.write("boot.log", include_bytes!("../../verifier/tests/boot/uki.log"));
         folder
     }
 
@@ -95,7 +102,9 @@ const SNP: [&str; 16] = [
 #[test]
 fn help_is_a_manual_page_with_examples() {
     insta::assert_snapshot!("measure_help", shown(&countersign(&["measure", "--help"])));
-    insta::assert_snapshot!("measure_snp_help", shown(&countersign(&["measure", "snp", "--help"])));
+    for kind in ["snp", "tdx", "uki"] {
+        insta::assert_snapshot!(format!("measure_{kind}_help"), shown(&countersign(&["measure", kind, "--help"])));
+    }
 }
 
 #[test]
@@ -103,6 +112,31 @@ fn snp_launch_digests_are_printed_as_a_set_for_people_and_programs() {
     let folder = Folder::new();
     insta::assert_snapshot!("measure_snp_text", shown(&folder.run(&[&SNP[..], &["text"]].concat())));
     insta::assert_snapshot!("measure_snp_json", shown(&folder.run(&[&SNP[..], &["json"]].concat())));
+}
+
+#[test]
+fn pcrs_of_an_image_are_printed_for_each_moment_of_the_boot() {
+    let folder = Folder::new();
+    let image = ["uki", "--image", "@linux.efi", "--disk", "@disk.raw"];
+    insta::assert_snapshot!("measure_uki_text", shown(&folder.run(&image)));
+    insta::assert_snapshot!(
+        "measure_uki_template_json",
+        shown(&folder.run(
+            &[&image[..], &["--event-log-template", "@boot.log", "--phases", "none", "--format", "json"]].concat()
+        ))
+    );
+    let direct = ["uki", "--kernel", "@vmlinuz", "--initrd", "@initrd", "--cmdline", "quiet", "--bank", "sha384"];
+    insta::assert_snapshot!("measure_uki_direct_text", shown(&folder.run(&direct)));
+    insta::assert_snapshot!("measure_uki_own_loader_text", shown(&folder.run(&["uki", "--image", "@new.efi"])));
+}
+
+#[test]
+fn mrtd_and_rtmrs_are_printed_as_a_set() {
+    let folder = Folder::new();
+    let image = ["tdx", "--firmware", "@OVMF.fd", "--image", "@linux.efi", "--disk", "@disk.raw"];
+    insta::assert_snapshot!("measure_tdx_text", shown(&folder.run(&image)));
+    let direct = ["tdx", "--firmware", "@OVMF.fd", "--kernel", "@vmlinuz", "--cmdline", "quiet", "--format", "json"];
+    insta::assert_snapshot!("measure_tdx_direct_json", shown(&folder.run(&direct)));
 }
 
 #[test]

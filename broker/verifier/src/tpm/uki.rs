@@ -60,7 +60,7 @@ impl UkiSection {
     }
 
     /// Digest that the name is measured as: with its terminating NUL.
-    pub(super) fn name_digest(self, bank: HashAlgorithm) -> Digest {
+    pub(crate) fn name_digest(self, bank: HashAlgorithm) -> Digest {
         bank.digest(&[self.name().as_bytes(), b"\0"])
     }
 }

@@ -13,7 +13,7 @@ use verifier::measure::firmware::MAX_FIRMWARE;
 /// Largest kernel, initrd or unified kernel image in bytes.
 const LARGEST_IMAGE: usize = 1 << 30;
 
-/// A file with its name for people.
+/// A file, and what it is for people.
 #[derive(Debug)]
 pub(super) struct Input {
     what: &'static str,
@@ -37,7 +37,23 @@ impl Input {
         Self::read(what, path, LARGEST_IMAGE)
     }
 
-    fn read(what: &'static str, path: &Path, limit: usize) -> Result<Self> {
+    /// Reads the first bytes of a disk; the source says how many.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn head(what: &'static str, path: &Path, length: usize) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let mut bytes = Vec::new();
+        let most = u64::try_from(length).unwrap_or(u64::MAX);
+        file.take(most).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
+        Ok(Self { what, bytes })
+    }
+
+    /// Reads a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read or is larger.
+    pub(super) fn read(what: &'static str, path: &Path, limit: usize) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let mut bytes = Vec::new();
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);

@@ -1,8 +1,11 @@
 //! `countersign measure`: which measurement an image will have, computed offline from its files.
 
+mod boot;
 mod inputs;
 mod set;
 mod snp;
+mod tdx;
+mod uki;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,10 @@ pub(crate) struct Args {
 enum Platform {
     /// Launch digest of an AMD SEV-SNP guest
     Snp(Box<snp::Args>),
+    /// MRTD and RTMRs of an Intel TDX guest
+    Tdx(Box<tdx::Args>),
+    /// PCRs of a unified kernel image, or of a kernel beside the firmware
+    Uki(Box<uki::Args>),
 }
 
 /// What was predicted, and from what.
@@ -65,6 +72,8 @@ impl From<anyhow::Error> for Failure {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let (set, prediction): (&SetArgs, _) = match &args.platform {
         Platform::Snp(args) => (&args.set, snp::predict(args)),
+        Platform::Tdx(args) => (&args.set, tdx::predict(args)),
+        Platform::Uki(args) => (&args.set, uki::predict(args)),
     };
     match prediction.and_then(|prediction| set.report(&prediction)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -152,7 +152,10 @@ fn text(set: &ReferenceSet, prediction: &Prediction) -> String {
         if let Some(launch) = &measurement.launch {
             row("launch", launch.to_string());
         }
-        for (register, value) in &measurement.runtime {
+        // rtmr0 before rtmr1, pcr9 before pcr11.
+        let mut runtime: Vec<_> = measurement.runtime.iter().collect();
+        runtime.sort_by_key(|(register, _)| (register.as_str().len(), *register));
+        for (register, value) in runtime {
             row(register.as_str(), value.as_str().to_owned());
         }
     }
