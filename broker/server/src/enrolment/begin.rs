@@ -151,8 +151,7 @@ fn reported(
     now: Timestamp,
 ) -> Result<ProvenEk, EnrolError> {
     let report = SvsmReport::from_bundle(&Bundle::try_from(evidence.clone())?)?;
-    // Text always has a canonical form; a digest of nothing would match nothing.
-    let binding = BindingDigest::enrolment(nonce, ak_public).unwrap_or(BindingDigest([0; 48]));
+    let binding = BindingDigest::enrolment(nonce, ak_public)?;
     let (collateral, floors) = (broker.collateral.load(), broker.crl_floors.load());
     let terms = Terms {
         anchors: &collateral.anchors,

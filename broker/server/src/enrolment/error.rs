@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use evidence_formats::{
+    binding::NotCanonical,
     bundle::BundleError,
     code::{Code, Coded},
     evidence::EvidenceError,
@@ -56,6 +57,9 @@ pub(crate) enum EnrolError {
     /// Too many credentials or keys wait.
     #[error("expected less to wait: try again later")]
     Full,
+    /// What the SVSM's report should commit to could not be computed.
+    #[error("the binding cannot be computed")]
+    Binding(#[from] NotCanonical),
     /// The credential could not be made.
     #[error("the credential cannot be made")]
     Credential(#[from] TpmSealError),
@@ -75,7 +79,7 @@ impl Coded for EnrolError {
             Self::Secret => Code::new("enroll.challenge.secret"),
             Self::TooManyKeys => Code::new("enroll.ek.keys"),
             Self::Full => Code::new("enroll.full"),
-            Self::Credential(_) => Code::new("internal.enroll"),
+            Self::Binding(_) | Self::Credential(_) => Code::new("internal.enroll"),
         }
     }
 }
@@ -83,7 +87,7 @@ impl Coded for EnrolError {
 impl From<EnrolError> for Problem {
     fn from(error: EnrolError) -> Self {
         let status = match &error {
-            EnrolError::Credential(_) => return Self::internal(&error),
+            EnrolError::Binding(_) | EnrolError::Credential(_) => return Self::internal(&error),
             EnrolError::Full => StatusCode::SERVICE_UNAVAILABLE,
             EnrolError::EkArea(_)
             | EnrolError::AkArea(_)
