@@ -335,6 +335,24 @@ fn pcr_11_of_an_image_is_what_systemd_measures() {
 }
 
 #[test]
+fn sections_that_a_stub_does_not_know_are_not_measured_by_it() {
+    let kernel = PeFile::kernel(b"a kernel").build();
+    let pcr11 = |stub: &str, sections: &[(&str, &[u8])]| {
+        let sections = [&[(".linux", kernel.as_slice())], sections].concat();
+        let bytes = PeFile::uki(stub, &sections).build();
+        Uki::parse(&bytes).map(|uki| uki.pcr11(SHA256, &Phases::default())).map_err(|error| error.code().as_str())
+    };
+    let plain = pcr11("252.39-1~deb12u2", &[]);
+    for (section, last_without, unknown) in [(".uname", 252, 253), (".sbat", 252, 253), (".ucode", 254, 255)] {
+        let with = |version: u32| pcr11(&version.to_string(), &[(section, b"x")]);
+        assert_eq!(with(last_without), plain, "{section}");
+        assert_eq!(with(unknown), Err("measure.uki.stub"), "{section}");
+        assert_ne!(with(unknown + 1), plain, "{section}");
+        assert_eq!(with(unknown + 1), with(257), "{section}");
+    }
+}
+
+#[test]
 fn systemd_measure_agrees_when_it_is_installed() {
     const PROGRAM: &str = "/usr/lib/systemd/systemd-measure";
     if !Path::new(PROGRAM).exists() {

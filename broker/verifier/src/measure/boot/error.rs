@@ -29,6 +29,14 @@ pub enum BootError {
         /// Name of the section.
         section: &'static str,
     },
+    /// It is not known whether this version of the stub measures a section.
+    #[error("expected a systemd-stub of which it is known whether it measures {section}, found version {version}")]
+    StubSection {
+        /// Name of the section.
+        section: &'static str,
+        /// Major version of the stub.
+        version: u32,
+    },
     /// A section is larger than the image that holds it.
     #[error("expected the section {section} to fit the image")]
     SectionSize {
@@ -66,6 +74,7 @@ impl Coded for BootError {
         Code::new(match self {
             Self::Image { source, .. } => return source.code(),
             Self::NoKernel | Self::Section { .. } | Self::SectionSize { .. } => "measure.uki.section",
+            Self::StubSection { .. } => "measure.uki.stub",
             Self::CommandLine => "measure.boot.command_line",
             Self::PartitionTable { .. } => "measure.boot.partition_table",
             Self::Replay(error) => return error.code(),

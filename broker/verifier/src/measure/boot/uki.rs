@@ -45,15 +45,18 @@ impl<'a> Uki<'a> {
                 return Err(BootError::Section { section });
             }
         }
+        let pcr_signature = content(&image, PCR_SIGNATURE)?;
+        let stub = content(&image, STUB_SECTION)?.and_then(|magic| stub_version(&magic));
         let mut sections = BTreeMap::new();
         for section in UkiSection::ALL {
-            sections.extend(content(&image, section.name())?.map(|content| (section, content)));
+            let Some(content) = content(&image, section.name())? else { continue };
+            if is_measured(section, stub)? {
+                sections.insert(section, content);
+            }
         }
         if !sections.contains_key(&UkiSection::Linux) {
             return Err(BootError::NoKernel);
         }
-        let pcr_signature = content(&image, PCR_SIGNATURE)?;
-        let stub = content(&image, STUB_SECTION)?.and_then(|magic| stub_version(&magic));
         Ok(Self { image, sections, pcr_signature, stub })
     }
 
@@ -139,6 +142,33 @@ impl<'a> Uki<'a> {
             cpio::pad(&mut combined);
         }
         Some(combined)
+    }
+}
+
+/// Whether this stub knows the section: one that it does not know is not measured, and has no effect.
+fn is_measured(section: UkiSection, stub: Option<StubVersion>) -> Result<bool, BootError> {
+    let Some(StubVersion(version)) = stub else { return Ok(true) };
+    let unknown = Err(BootError::StubSection { section: section.name(), version });
+    match section {
+        // 252 does not know them, 254 does.
+        UkiSection::Uname | UkiSection::Sbat => match version {
+            ..=252 => Ok(false),
+            253 => unknown,
+            254.. => Ok(true),
+        },
+        // 254 does not know it, 256 does.
+        UkiSection::Microcode => match version {
+            ..=254 => Ok(false),
+            255 => unknown,
+            256.. => Ok(true),
+        },
+        UkiSection::Linux
+        | UkiSection::OsRelease
+        | UkiSection::CommandLine
+        | UkiSection::Initrd
+        | UkiSection::Splash
+        | UkiSection::DeviceTree
+        | UkiSection::PcrPublicKey => Ok(true),
     }
 }
 
