@@ -1,12 +1,20 @@
 //! Enrolment of this machine's attestation key: the broker makes a credential that only the TPM with both keys opens.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use evidence_formats::{
+    binding::{BindingDigest, Nonce},
+    bundle::Bundle,
+    tpm::TpmPublic,
+};
 use serde::{Deserialize, Serialize};
+use tee::EnrolmentKeys;
 
 use crate::{
     backoff::Backoff,
+    connection::Connection,
     exchange::{Attempt, Exchange},
     failure::{Failure, Refusal},
+    protocol::{CHALLENGE, Challenge, ChallengeRequest},
 };
 
 /// Path of an enrolment.
@@ -15,14 +23,25 @@ const ENROLL: &str = "/v1/enroll";
 const MAX_SECRET: usize = 64;
 
 /// What the broker says when it does not know the key that signed the quote.
-const UNKNOWN_KEY: [&str; 2] = ["authenticate.tpm.ak_unproven", "authenticate.tpm.ak_not_pinned"];
+const UNKNOWN_KEY: &str = "authenticate.tpm.ak_unproven";
 
 /// `POST /v1/enroll`
 #[derive(Debug, Serialize)]
 struct EnrolRequest {
-    ek_certificates: Vec<String>,
     ek_public: String,
     ak_public: String,
+    #[serde(flatten)]
+    proof: EkProof,
+}
+
+/// What proves the endorsement key.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum EkProof {
+    /// The manufacturer.
+    Certificate { ek_certificates: Vec<String> },
+    /// The SVSM that runs the TPM, in a report for this nonce.
+    Report { evidence: Bundle, nonce: Nonce },
 }
 
 /// Its answer.
@@ -67,7 +86,7 @@ pub(crate) enum EnrolmentState {
 
 /// Whether an enrolment can change this refusal.
 pub(crate) fn is_about_unknown_key(refusal: &Refusal) -> bool {
-    UNKNOWN_KEY.contains(&refusal.code.as_str())
+    refusal.code == UNKNOWN_KEY
 }
 
 impl Exchange {
@@ -87,9 +106,9 @@ impl Exchange {
         let keys = keys.ok_or(Failure::NoTpm)?;
         let encode = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
         let request = EnrolRequest {
-            ek_certificates: keys.ek_certificates.iter().map(|der| encode(der)).collect(),
             ek_public: encode(&keys.ek_public),
             ak_public: encode(&keys.ak_public),
+            proof: self.prove_ek(&mut connection, &keys, time).await?,
         };
         let EnrolResponse { enrollment_id, credential } = connection.post(ENROLL, &request, time.left()).await?;
         if !is_plain(&enrollment_id) {
@@ -106,6 +125,31 @@ impl Exchange {
             .ok_or(Failure::NoTpm)?;
         let path = format!("{ENROLL}/{enrollment_id}");
         Ok(connection.post(&path, &ActivateRequest { secret: encode(&opened) }, time.left()).await?)
+    }
+}
+
+impl Exchange {
+    async fn prove_ek(
+        &self,
+        connection: &mut Connection,
+        keys: &EnrolmentKeys,
+        time: &Backoff,
+    ) -> Result<EkProof, Attempt> {
+        if self.with_attester(|attester| Ok(attester.enrols_by_report())).await? {
+            let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
+            let binding = BindingDigest::enrolment(&nonce, &keys.ak_public)
+                .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
+            let report_data = binding.report_data();
+            let report = self.with_attester(move |attester| attester.enrolment_report(&report_data)).await?;
+            return Ok(EkProof::Report { evidence: report.bundle, nonce });
+        }
+        if keys.ek_certificates.is_empty() {
+            let ak = TpmPublic::parse(&keys.ak_public);
+            let ak_name = ak.map(|ak| ak.name().to_string()).unwrap_or_default();
+            return Err(Failure::NoEkCertificate { ak_name }.into());
+        }
+        let encode = |der: &Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(der);
+        Ok(EkProof::Certificate { ek_certificates: keys.ek_certificates.iter().map(encode).collect() })
     }
 }
 

@@ -50,6 +50,12 @@ pub enum Failure {
     /// There is no TPM whose key could be enrolled or that could open a secret.
     #[error("expected a TPM that has a part in this machine's evidence")]
     NoTpm,
+    /// The machine's maker left no certificate of the TPM.
+    #[error("expected a certificate of the TPM's endorsement key; the attestation key is {ak_name}")]
+    NoEkCertificate {
+        /// Name of the attestation key, hex.
+        ak_name: String,
+    },
     /// The key is enrolled and does not count yet.
     #[error("the attestation key {ak_name} waits for the operator's approval")]
     AwaitingApproval {
@@ -142,7 +148,12 @@ impl Failure {
             Self::Refused(_) | Self::AwaitingApproval { .. } => 1,
             Self::Settings(_) | Self::Output(_) | Self::Argument { .. } | Self::Event(_) | Self::Process(_) => 2,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
-            Self::NoTpm | Self::Evidence(_) | Self::Extend(_) | Self::EvidenceTimeout { .. } | Self::Make { .. } => 4,
+            Self::NoTpm
+            | Self::NoEkCertificate { .. }
+            | Self::Evidence(_)
+            | Self::Extend(_)
+            | Self::EvidenceTimeout { .. }
+            | Self::Make { .. } => 4,
         }
     }
 
@@ -164,7 +175,10 @@ impl Failure {
                 Some("this runs in confidential guests only: there is no sample evidence".into())
             }
             Self::AwaitingApproval { ak_name } => {
-                Some(format!("the operator decides with: countersign enrollments approve {ak_name}"))
+                Some(format!("the operator decides with: countersign enrollments approve {ak_name} --owner WHO"))
+            }
+            Self::NoEkCertificate { .. } => {
+                Some("the operator may take the key on their own word: countersign enrollments pin".into())
             }
             Self::Settings(_)
             | Self::NoTpm

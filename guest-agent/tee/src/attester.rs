@@ -78,6 +78,19 @@ pub trait Attester: fmt::Debug + Send {
     fn tpm(&mut self) -> Option<&mut GuestTpm> {
         None
     }
+
+    /// Whether a report proves the TPM's endorsement key, in place of a certificate.
+    fn enrols_by_report(&self) -> bool {
+        false
+    }
+
+    /// The report that proves the endorsement key for an enrolment.
+    ///
+    /// # Errors
+    /// [`AttestError::NoManifest`] where nothing but a certificate proves it.
+    fn enrolment_report(&mut self, _report_data: &ReportData) -> Result<Collected, AttestError> {
+        Err(AttestError::NoManifest)
+    }
 }
 
 /// Finds hardware and TPM from what the kernel offers. The hardware is asked nothing, the TPM for certificates.
@@ -124,10 +137,10 @@ impl TsmAttester {
 impl Attester for TsmAttester {
     fn collect(&mut self, report_data: &ReportData) -> Result<Collected, AttestError> {
         self.throttle.wait();
-        let request = Request { report_data, privilege_level: self.paths.privilege_level };
+        let request = Request { report_data, privilege_level: self.paths.privilege_level, svsm_vtpm: false };
         // Before the quote: what it shows must be what the log says.
         let runtime_log = HeldLog::hold(&self.paths.registers.log);
-        let Blobs { provider, report, auxiliary } = tsm::collect(&self.paths.tsm_root, &request)?;
+        let Blobs { provider, report, auxiliary, .. } = tsm::collect(&self.paths.tsm_root, &request)?;
         let collected = match provider {
             TsmProvider::SevGuest => snp::evidence(report, auxiliary, report_data),
             TsmProvider::TdxGuest => tdx::evidence(report, report_data, &self.paths.cc_event_log, runtime_log),

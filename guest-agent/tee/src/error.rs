@@ -6,6 +6,7 @@ use evidence_formats::{
     bundle::BundleError,
     init_data::InitDataError,
     snp::{CertTableError, SnpReportError},
+    svsm::SvsmError,
     tdx::QuoteError,
 };
 use rustix::io::Errno;
@@ -46,6 +47,12 @@ pub enum AttestError {
     /// The paravisor, or the cloud around it, failed.
     #[error("the paravisor gave no evidence")]
     Paravisor(#[from] ParavisorError),
+    /// The SVSM gave no manifest.
+    #[error("expected the manifest of an SVSM, which names the endorsement key of its vTPM")]
+    NoManifest,
+    /// The SVSM's manifest is malformed.
+    #[error("expected the manifest of an SVSM")]
+    Manifest(#[from] SvsmError),
     /// What came as a report is none.
     #[error("expected an SNP attestation report from the hardware")]
     SnpReport(#[from] SnpReportError),

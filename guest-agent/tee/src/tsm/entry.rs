@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, statat, unlinkat},
     io::{Errno, read, write},
     rand::{GetRandomFlags, getrandom},
 };
@@ -24,12 +24,20 @@ pub enum Attribute {
     PrivLevelFloor,
     /// The name of the driver that answers.
     Provider,
+    /// Which service makes the report: exists in guests under an SVSM only.
+    ServiceProvider,
+    /// Which of its services the report is about; nothing: all.
+    ServiceGuid,
+    /// Which form the service's manifest shall have.
+    ServiceManifestVersion,
     /// How many writes this directory has seen.
     Generation,
     /// The report or quote.
     OutBlob,
     /// What the host adds to it: certificates.
     AuxBlob,
+    /// What the service says of itself, which the report commits to.
+    ManifestBlob,
 }
 
 impl Attribute {
@@ -41,9 +49,13 @@ impl Attribute {
             Self::PrivLevel => "privlevel",
             Self::PrivLevelFloor => "privlevel_floor",
             Self::Provider => "provider",
+            Self::ServiceProvider => "service_provider",
+            Self::ServiceGuid => "service_guid",
+            Self::ServiceManifestVersion => "service_manifest_version",
             Self::Generation => "generation",
             Self::OutBlob => "outblob",
             Self::AuxBlob => "auxblob",
+            Self::ManifestBlob => "manifestblob",
         }
     }
 
@@ -51,8 +63,15 @@ impl Attribute {
     #[must_use]
     pub const fn limit(self) -> usize {
         match self {
-            Self::InBlob | Self::PrivLevel | Self::PrivLevelFloor | Self::Provider | Self::Generation => 4096,
-            Self::OutBlob | Self::AuxBlob => 64 * 1024,
+            Self::InBlob
+            | Self::PrivLevel
+            | Self::PrivLevelFloor
+            | Self::Provider
+            | Self::ServiceProvider
+            | Self::ServiceGuid
+            | Self::ServiceManifestVersion
+            | Self::Generation => 4096,
+            Self::OutBlob | Self::AuxBlob | Self::ManifestBlob => 64 * 1024,
         }
     }
 }
@@ -90,6 +109,9 @@ pub(crate) trait Entries {
 pub(crate) trait Entry {
     /// Reads a whole attribute, at most [`Attribute::limit`] bytes.
     fn read(&self, attribute: Attribute) -> Result<Vec<u8>, EntryError>;
+
+    /// Whether the driver shows this attribute; some can be written only.
+    fn has(&self, attribute: Attribute) -> Result<bool, EntryError>;
 
     /// Writes a whole attribute in one system call.
     fn write(&mut self, attribute: Attribute, bytes: &[u8]) -> Result<(), EntryError>;
@@ -178,6 +200,15 @@ impl Entry for ReportDirectory {
                 return Err(EntryError::TooLarge { limit });
             }
             bytes.extend_from_slice(fresh);
+        }
+    }
+
+    fn has(&self, attribute: Attribute) -> Result<bool, EntryError> {
+        let directory = self.directory.as_ref().ok_or(Errno::BADF)?;
+        match statat(directory, attribute.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_stat) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
         }
     }
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 pub use self::entry::{Attribute, EntryError, TsmRoot};
-pub(crate) use self::protocol::{Blobs, Request, collect, probe};
+pub(crate) use self::protocol::{Blobs, Request, collect, is_under_svsm, probe};
 
 /// The driver behind configfs-tsm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

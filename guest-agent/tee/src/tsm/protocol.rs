@@ -23,7 +23,15 @@ pub(crate) struct Request<'a> {
     pub(crate) report_data: &'a ReportData,
     /// The privilege level (VMPL) to report; `None`: the lowest that the guest may ask for.
     pub(crate) privilege_level: Option<u8>,
+    /// Whether the SVSM shall make the report, about its vTPM.
+    pub(crate) svsm_vtpm: bool,
 }
+
+/// The service that answers below level 0.
+const SVSM: &[u8] = b"svsm";
+/// Its vTPM (AMD 58019, attestation protocol), and the form of its manifest that is the endorsement key.
+const VTPM_SERVICE: &[u8] = b"c476f1eb-0123-45a5-9641-b4e7dde5bfe3";
+const VTPM_MANIFEST: &[u8] = b"0";
 
 /// What the hardware and the host gave: bytes that nobody has looked at yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +42,8 @@ pub(crate) struct Blobs {
     pub(crate) report: Vec<u8>,
     /// The host's certificates.
     pub(crate) auxiliary: Option<Vec<u8>>,
+    /// The manifest of the service that made the report.
+    pub(crate) manifest: Option<Vec<u8>>,
 }
 
 /// Why one attempt ended.
@@ -57,6 +67,17 @@ impl From<TsmError> for Attempt {
 /// Every [`TsmError`] about the directory and the provider.
 pub(crate) fn probe(root: &impl Entries) -> Result<TsmProvider, TsmError> {
     repeat(|| provider(&make(root)?))
+}
+
+/// Whether this guest runs under an SVSM: only then there is a service to name.
+///
+/// # Errors
+/// Every [`TsmError`] about the directory.
+pub(crate) fn is_under_svsm(root: &impl Entries) -> Result<bool, TsmError> {
+    repeat(|| {
+        let there = make(root)?.has(Attribute::ServiceProvider);
+        there.map_err(|error| ended(Attribute::ServiceProvider, error))
+    })
 }
 
 /// Asks for a report.
@@ -91,13 +112,18 @@ fn make<E: Entries>(root: &E) -> Result<E::Entry, Attempt> {
 fn attempt(mut entry: impl Entry, request: &Request<'_>) -> Result<Blobs, Attempt> {
     let provider = provider(&entry)?;
     let mut writes = 0;
-    if let Some(level) = privilege_level(&entry, provider, request)? {
+    if request.svsm_vtpm {
+        write(&mut entry, Attribute::ServiceProvider, SVSM, &mut writes)?;
+        write(&mut entry, Attribute::ServiceGuid, VTPM_SERVICE, &mut writes)?;
+        write(&mut entry, Attribute::ServiceManifestVersion, VTPM_MANIFEST, &mut writes)?;
+    } else if let Some(level) = privilege_level(&entry, provider, request)? {
         write(&mut entry, Attribute::PrivLevel, level.to_string().as_bytes(), &mut writes)?;
     }
     write(&mut entry, Attribute::InBlob, request.report_data.as_bytes(), &mut writes)?;
     let report = read_checked(&entry, Attribute::OutBlob, writes)?;
     let auxiliary = optional(&entry, Attribute::AuxBlob, writes)?;
-    Ok(Blobs { provider, report, auxiliary })
+    let manifest = if request.svsm_vtpm { optional(&entry, Attribute::ManifestBlob, writes)? } else { None };
+    Ok(Blobs { provider, report, auxiliary, manifest })
 }
 
 fn provider(entry: &impl Entry) -> Result<TsmProvider, Attempt> {

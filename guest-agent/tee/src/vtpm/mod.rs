@@ -1,9 +1,10 @@
-//! Evidence of a TPM: alone, or beside a hardware report (Google Cloud).
+//! Evidence of a TPM: alone, beside a hardware report (Google Cloud), or inside of what the report measures (SVSM).
 //!
 //! Which flow applies is found from what kernel and TPM offer:
 //!
 //! | there is | evidence |
 //! |---|---|
+//! | an SNP guest under an SVSM, and a TPM | report of the SVSM and its manifest, quote of its vTPM |
 //! | SNP or TDX, and a TPM with the cloud's certificate for an attestation key | report or quote beside the TPM's |
 //! | SNP or TDX otherwise | the hardware's alone |
 //! | a TPM with a paravisor's report | the paravisor's, with the hardware's report in it, and the TPM's (Azure) |
@@ -16,19 +17,20 @@ mod alone;
 mod guest_tpm;
 mod hosted;
 mod logs;
+mod svsm;
 
 use std::path::PathBuf;
 
 use evidence_formats::digest::HashAlgorithm;
 
 pub use self::guest_tpm::{AkSource, EnrolmentKeys, GuestTpm};
-use self::{alone::TpmAttester, hosted::HostedAttester};
+use self::{alone::TpmAttester, hosted::HostedAttester, svsm::SvsmAttester};
 use crate::{
     attester::{Attester, Paths},
     azure::{self, AzureAttester},
     error::{AttestError, Warning},
     tpm::{AkKind, Pcrs, Tpm, TpmAddress},
-    tsm::TsmError,
+    tsm::{self, TsmError},
 };
 
 /// Where the TPM is, and what to ask it for.
@@ -81,6 +83,10 @@ pub(crate) fn beside(
 
 /// A TPM that cannot be used takes nothing from the hardware's evidence: the broker says when it misses it.
 fn with_hardware(hardware: Box<dyn Attester>, address: &TpmAddress, paths: &Paths) -> Box<dyn Attester> {
+    if tsm::is_under_svsm(&paths.tsm_root) == Ok(true) {
+        let tpm = GuestTpm::new(address.clone(), paths.tpm.clone(), AkSource::Own(paths.tpm.ak), Vec::new());
+        return Box::new(SvsmAttester::new(paths.tsm_root.clone(), tpm));
+    }
     let certified = Tpm::open(address).and_then(|tpm| AkSource::certified(&tpm));
     match certified {
         Ok(Some((source, certificate))) => {

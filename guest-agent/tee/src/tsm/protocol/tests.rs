@@ -21,6 +21,7 @@ struct Fault {
     floor: Option<&'static str>,
     generation: Option<&'static str>,
     auxiliary: Option<Vec<u8>>,
+    manifest: Option<Vec<u8>>,
 }
 
 type Writes = Rc<RefCell<Vec<(Attribute, Vec<u8>)>>>;
@@ -74,8 +75,17 @@ impl Entry for FakeEntry {
             Attribute::PrivLevelFloor => self.fault.floor.map(Into::into).ok_or(Errno::NOENT.into()),
             Attribute::OutBlob => self.inblob.clone().ok_or(Errno::INVAL.into()),
             Attribute::AuxBlob => Ok(self.fault.auxiliary.clone().unwrap_or_default()),
-            Attribute::InBlob | Attribute::PrivLevel => Err(Errno::NOENT.into()),
+            Attribute::ManifestBlob => self.fault.manifest.clone().ok_or(Errno::NOENT.into()),
+            Attribute::InBlob
+            | Attribute::PrivLevel
+            | Attribute::ServiceProvider
+            | Attribute::ServiceGuid
+            | Attribute::ServiceManifestVersion => Err(Errno::NOENT.into()),
         }
+    }
+
+    fn has(&self, attribute: Attribute) -> Result<bool, EntryError> {
+        Ok(attribute != Attribute::ServiceProvider || self.fault.manifest.is_some())
     }
 
     fn write(&mut self, attribute: Attribute, bytes: &[u8]) -> Result<(), EntryError> {
@@ -99,7 +109,7 @@ impl Drop for FakeEntry {
 const DATA: ReportData = ReportData([7; 64]);
 
 fn ask(fake: &Fake, privilege_level: Option<u8>) -> Result<Blobs, TsmError> {
-    collect(fake, &Request { report_data: &DATA, privilege_level })
+    collect(fake, &Request { report_data: &DATA, privilege_level, svsm_vtpm: false })
 }
 
 #[test]
@@ -199,4 +209,18 @@ fn a_provider_that_nobody_knows_is_refused_by_name() {
 fn a_generation_that_is_no_number_is_refused() {
     let fake = Fake::with([Fault { generation: Some("many\n"), ..Fault::default() }]);
     assert_eq!(ask(&fake, None), Err(TsmError::Generation));
+}
+
+#[test]
+fn an_svsm_is_asked_for_its_vtpm_and_not_for_a_level() {
+    let under = || Fault { manifest: Some(vec![9]), floor: Some("2\n"), ..Fault::default() };
+    let fake = Fake::with([under(), under()]);
+    assert_eq!(is_under_svsm(&fake), Ok(true));
+    let request = Request { report_data: &DATA, privilege_level: None, svsm_vtpm: true };
+    assert_eq!(collect(&fake, &request).unwrap().manifest, Some(vec![9]));
+    let written: Vec<_> = fake.written.borrow().iter().map(|(attribute, _)| *attribute).collect();
+    let expected =
+        [Attribute::ServiceProvider, Attribute::ServiceGuid, Attribute::ServiceManifestVersion, Attribute::InBlob];
+    assert_eq!(written, expected);
+    assert_eq!(is_under_svsm(&Fake::default()), Ok(false));
 }
