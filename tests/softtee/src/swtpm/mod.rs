@@ -143,7 +143,20 @@ impl SwTpm {
         Ok(())
     }
 
-    /// A copy of the state.
+    /// A copy of the state of the machine while it is off, in order: it is switched off and on.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or does not start again.
+    pub fn state_when_off(&mut self) -> Result<TpmState> {
+        self.connect()?.shutdown()?;
+        self.process.end()?;
+        let state = self.state()?;
+        self.process = Process::start(self.place.path())?;
+        Ok(state)
+    }
+
+    /// A copy of the state of the running machine. To the TPM that starts from it the power was lost, and its clock is not
+    /// safe for a while.
     ///
     /// # Errors
     /// When it cannot be copied.
