@@ -63,7 +63,8 @@ impl Broker {
         ensure!(text.contains("anchors.pem"), "expected a [verification] table in {}", config.display());
         fs::write(&config, format!("{text}\n{limits}"))?;
         let mut command = Command::new(program);
-        command.args(["serve", "--log", "error", "--config"]).arg(&config).stdin(Stdio::null());
+        // As a service manager starts it: what a developer sets for a shell would be measured as well.
+        command.env_clear().args(["serve", "--log", "error", "--config"]).arg(&config).stdin(Stdio::null());
         let endpoint = Endpoint::new(address, &home.join("tls/ca.pem"))?;
         Ok(Self { directory, command, process: None, endpoint, measurement: fleet.measurement() })
     }
