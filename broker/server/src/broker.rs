@@ -25,6 +25,7 @@ use crate::{
     leases::{Places, SharedLeaseKey},
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
+    reference_trust::ReferenceTrust,
     rulebook::Rulebook,
     store::{KeyPurpose, Retention, Store, StoreError, TenantId, sqlite::SqliteStore},
     vault::Vault,
@@ -69,6 +70,7 @@ pub(crate) struct Broker {
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
     pub(crate) enrolment: ArcSwap<EnrolmentTerms>,
+    pub(crate) reference_trust: ArcSwap<ReferenceTrust>,
     pub(crate) chains: ChainCache,
     pub(crate) crl_floors: ArcSwap<CrlFloors>,
     pub(crate) metrics: Arc<Metrics>,
@@ -95,6 +97,7 @@ impl Broker {
         let tenant = TenantId::default_tenant();
         let rules = Rulebook::load(&*store, &tenant).await?;
         let collateral = Collateral::read(&config.verification)?;
+        let reference_trust = ReferenceTrust::read(&config.reference_values, &tenant)?;
         let floors = store.crl_floors().await?;
         let newest_event = store.newest_lease_event().await?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -118,6 +121,7 @@ impl Broker {
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
             enrolment: ArcSwap::from_pointee(enrolment_terms(config)?),
+            reference_trust: ArcSwap::from_pointee(reference_trust),
             chains: ChainCache::default(),
             crl_floors: ArcSwap::from_pointee(floors),
             metrics: Arc::new(Metrics::new()),
@@ -138,11 +142,13 @@ impl Broker {
         Ok(())
     }
 
-    /// Reads trust anchors and endorsements again.
+    /// Reads trust anchors, endorsements and the signers of reference values again: all of them or none.
     pub(crate) fn reload_collateral(&self, config: &Config) -> Result<()> {
         let enrolment = enrolment_terms(config)?;
+        let reference_trust = ReferenceTrust::read(&config.reference_values, &self.tenant)?;
         self.collateral.store(Arc::new(Collateral::read(&config.verification)?));
         self.enrolment.store(Arc::new(enrolment));
+        self.reference_trust.store(Arc::new(reference_trust));
         self.chains.clear();
         tracing::info!("endorsements reloaded");
         Ok(())

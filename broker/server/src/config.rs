@@ -50,6 +50,38 @@ pub struct Config {
     /// How attestation keys of TPMs get into the register.
     #[serde(default)]
     pub enrolment: Enrolment,
+    /// Who may sign reference values, and what is taken without.
+    #[serde(default)]
+    pub reference_values: ReferenceTrust,
+}
+
+/// Who may sign reference values (CoRIM).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReferenceTrust {
+    /// The signers; with none, no signed manifest is taken.
+    pub signers: Vec<ReferenceSigner>,
+    /// Takes manifests without a signature, on the administrator's word.
+    pub allow_unsigned_corim: bool,
+    /// Leaves out values that describe the platform, which the baseline judges, instead of refusing the manifest.
+    pub leave_out_platform_values: bool,
+}
+
+/// Somebody who may sign reference values.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceSigner {
+    /// Name, for listings.
+    pub name: String,
+    /// PEM: public keys, and certificates under which the signer's are.
+    pub file: PathBuf,
+    /// Whose reference values this signer may sign.
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
 }
 
 /// What an appraisal may say without being refused.
@@ -220,7 +252,8 @@ impl Config {
         let paths = [&mut self.data_dir, &mut self.root_key, &mut self.tls.certificate, &mut self.tls.key];
         let optional = self.verification.endorsements.iter_mut().chain(&mut self.verification.trust_anchors);
         let optional = optional.chain(&mut self.enrolment.ek_trust_anchors);
-        for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional) {
+        let signers = self.reference_values.signers.iter_mut().map(|signer| &mut signer.file);
+        for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional).chain(signers) {
             *path = directory.join(&*path);
         }
     }

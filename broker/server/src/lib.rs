@@ -23,6 +23,7 @@ mod http;
 mod leases;
 mod metrics;
 mod nonce;
+mod reference_trust;
 mod release;
 mod replay;
 mod rulebook;

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
 };
 use evidence_formats::code::Coded;
 use serde::{Deserialize, Serialize};
 use verifier::{
     Timestamp,
-    reference::{Change, EndOfLife, ReferenceError, ReferenceSet, ReferenceValues, SetState},
+    reference::{
+        Change, EndOfLife, ReferenceError, ReferenceSet, ReferenceValues, SetId, SetState, WorkloadName,
+        corim::{CorimNames, import},
+    },
 };
 
 use crate::{
@@ -52,6 +55,9 @@ pub(crate) struct SetSummary {
     digest: String,
     author: String,
     created_at: Timestamp,
+    /// In the answer to an import only: what is in the manifest and not in the set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
 }
 
 /// Which sets are meant.
@@ -115,36 +121,100 @@ pub(crate) async fn history(
     Ok(axum::Json(events))
 }
 
-/// Adds the sets of a document, all or none.
+/// Adds the sets of a document, or the set of a CoRIM, all or none.
 pub(crate) async fn add(
     State(broker): State<Arc<Broker>>,
     Admin(administrator): Admin,
+    Query(names): Query<Names>,
     request: Request,
 ) -> Result<(StatusCode, axum::Json<Vec<SetSummary>>), Problem> {
-    let toml = body::content_type(request.headers()) == Some("application/toml");
+    let form = Form::of(request.headers())?;
     let document = body::read(request, LARGEST).await?;
-    let read = if toml { ReferenceValues::parse_toml(&document) } else { ReferenceValues::parse(&document) };
-    let values = read.map_err(|error| refused(&error))?;
-    let origin = Origin { source: ReferenceSource::Document, signer: None, author: &administrator.name };
-    insert(&broker, values.sets(), &origin).await
+    let origin = match form {
+        Form::Json => Origin::document(ReferenceValues::parse(&document), &names)?,
+        Form::Toml => Origin::document(ReferenceValues::parse_toml(&document), &names)?,
+        Form::Corim => Origin::corim(&broker, &document, names)?,
+    };
+    insert(&broker, &origin, &administrator.name).await
 }
 
-/// Where sets come from.
-struct Origin<'a> {
+/// What a body is, by its media type.
+enum Form {
+    Json,
+    Toml,
+    Corim,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        match body::content_type(headers) {
+            Some("application/json") => Ok(Self::Json),
+            Some("application/toml") => Ok(Self::Toml),
+            Some("application/rim+cose" | "application/rim+cbor") => Ok(Self::Corim),
+            _ => Err(RequestError::MediaType {
+                expected: "application/json, application/toml, application/rim+cose or application/rim+cbor",
+            }
+            .into()),
+        }
+    }
+}
+
+/// What stands beside a body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Names {
+    id: Option<SetId>,
+    version: Option<u32>,
+    workload: Option<WorkloadName>,
+    #[serde(default)]
+    proposed: bool,
+}
+
+/// Sets, and where they come from.
+struct Origin {
+    sets: Vec<ReferenceSet>,
     source: ReferenceSource,
     signer: Option<String>,
-    author: &'a str,
+    left_out: Vec<String>,
+}
+
+impl Origin {
+    fn document(read: Result<ReferenceValues, ReferenceError>, names: &Names) -> Result<Self, Problem> {
+        let values = read.map_err(|error| refused(&error))?;
+        if names.id.is_some() || names.version.is_some() || names.workload.is_some() {
+            return Err(body::malformed("query", &"expected id, version and workload beside a CoRIM only"));
+        }
+        let mut sets = values.sets().to_vec();
+        for set in &mut sets {
+            set.proposed |= names.proposed;
+        }
+        Ok(Self { sets, source: ReferenceSource::Document, signer: None, left_out: Vec::new() })
+    }
+
+    fn corim(broker: &Broker, bytes: &[u8], names: Names) -> Result<Self, Problem> {
+        let Names { id, version, workload, proposed } = names;
+        let trust = broker.reference_trust.load();
+        let names = CorimNames { id, version, workload, proposed };
+        let imported = import(bytes, &trust.terms(clock::now()), &names).map_err(|error| refused(&error))?;
+        let source = match imported.signer {
+            Some(_) => ReferenceSource::Corim,
+            None => ReferenceSource::CorimUnsigned,
+        };
+        let signer = imported.signer.map(|signer| format!("{} sha256:{}", signer.name, signer.key));
+        Ok(Self { sets: vec![imported.set], source, signer, left_out: imported.left_out })
+    }
 }
 
 async fn insert(
     broker: &Broker,
-    sets: &[ReferenceSet],
-    origin: &Origin<'_>,
+    origin: &Origin,
+    author: &str,
 ) -> Result<(StatusCode, axum::Json<Vec<SetSummary>>), Problem> {
     let now = clock::now();
-    let rows = sets
+    let rows = origin
+        .sets
         .iter()
-        .map(|set| row(set, origin, now))
+        .map(|set| row(set, origin, author, now))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Problem::internal(&error))?;
     // What the store holds and what is added must go together before it is stored.
@@ -155,11 +225,16 @@ async fn insert(
         Err(rulebook::RulebookError::References(error)) => return Err(refused(&error)),
         Err(error) => return Err(Problem::internal(&error)),
     }
-    broker.store.insert_reference_sets(&broker.tenant, &rows).await?;
+    let note = (!origin.left_out.is_empty()).then(|| format!("left out: {}", origin.left_out.join(", ")));
+    broker.store.insert_reference_sets(&broker.tenant, &rows, note.as_deref()).await?;
     take_effect(broker).await?;
-    tracing::info!(sets = rows.len(), by = origin.author, signer = origin.signer, "reference values added");
+    tracing::info!(sets = rows.len(), by = author, signer = origin.signer, "reference values added");
     let added = |set: &StoredReferenceSet| rows.iter().any(|row| row.id == set.id && row.version == set.version);
-    Ok((StatusCode::CREATED, axum::Json(summaries(broker, added).await?)))
+    let mut added = summaries(broker, added).await?;
+    for summary in &mut added {
+        summary.left_out.clone_from(&origin.left_out);
+    }
+    Ok((StatusCode::CREATED, axum::Json(added)))
 }
 
 /// Puts a proposed set in force.
@@ -256,17 +331,23 @@ fn summary(row: StoredReferenceSet, set: &ReferenceSet, now: Timestamp) -> SetSu
         signer: row.signer,
         author: row.author,
         created_at: row.created_at,
+        left_out: Vec::new(),
     }
 }
 
-fn row(set: &ReferenceSet, origin: &Origin<'_>, now: Timestamp) -> Result<StoredReferenceSet, serde_json::Error> {
+fn row(
+    set: &ReferenceSet,
+    origin: &Origin,
+    author: &str,
+    now: Timestamp,
+) -> Result<StoredReferenceSet, serde_json::Error> {
     Ok(StoredReferenceSet {
         id: set.id.to_string(),
         version: set.version,
         definition: serde_json::to_string(set)?,
         source: origin.source,
         signer: origin.signer.clone(),
-        author: origin.author.to_owned(),
+        author: author.to_owned(),
         created_at: now,
         activated_at: None,
         retired_at: set.retire_at,
@@ -274,6 +355,6 @@ fn row(set: &ReferenceSet, origin: &Origin<'_>, now: Timestamp) -> Result<Stored
     })
 }
 
-fn refused(error: &ReferenceError) -> Problem {
+fn refused(error: &(impl Coded + std::fmt::Display)) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string())
 }

@@ -133,10 +133,14 @@ pub(crate) struct ReferenceKey {
 
 /// Stores reference sets.
 pub(crate) trait ReferenceStore {
-    /// Stores sets and the first line of their history, all or none. [`StoreError::Conflict`] when an id and version was
-    /// used before.
-    fn insert_reference_sets<'a>(&'a self, tenant: &'a TenantId, sets: &'a [StoredReferenceSet])
-    -> StoreFuture<'a, ()>;
+    /// Stores sets and the first line of their history, with a note for it, all or none. [`StoreError::Conflict`] when an
+    /// id and version was used before.
+    fn insert_reference_sets<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        sets: &'a [StoredReferenceSet],
+        note: Option<&'a str>,
+    ) -> StoreFuture<'a, ()>;
 
     /// Every set, by id and version.
     fn reference_sets<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<StoredReferenceSet>>;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use hyper::{Method, body::Bytes};
 use serde::{Deserialize, Serialize};
-use verifier::reference::{ReferenceSet, ReferenceValues, SetId};
+use verifier::reference::{ReferenceSet, ReferenceValues, SetId, WorkloadName, corim::unsigned};
 
 use super::{
     client::AdminArgs,
@@ -18,6 +18,7 @@ use super::{
 };
 
 mod show;
+mod sign;
 
 const PATH: &str = "/v1/admin/reference-values";
 const JSON: &str = "application/json";
@@ -31,10 +32,22 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Add the sets of a document (JSON, or TOML by its name); an id and version is used once
+    /// Add the sets of a document (JSON, or TOML by its name) or of a CoRIM; an id and version is used once
     Add {
-        /// The document
+        /// The document or manifest
         file: PathBuf,
+        /// Of a CoRIM: id of the set instead of the manifest's
+        #[arg(long)]
+        id: Option<SetId>,
+        /// Of a CoRIM: version of the set instead of that of its tags
+        #[arg(long, value_name = "N")]
+        version: Option<u32>,
+        /// Of a CoRIM: the workload instead of the model that it names
+        #[arg(long)]
+        workload: Option<WorkloadName>,
+        /// The sets match nothing until they are activated
+        #[arg(long)]
+        proposed: bool,
         #[command(flatten)]
         admin: AdminArgs,
     },
@@ -82,9 +95,14 @@ enum Verb {
         /// The file to write; default: standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// As an unsigned CoRIM instead, which holds one version of one set
+        #[arg(long, requires_all = ["id", "version", "out"])]
+        corim: bool,
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Sign the set of a document as a CoRIM, offline, with a key in a file
+    Sign(sign::Args),
     /// Put a proposed set in force
     Activate {
         #[command(flatten)]
@@ -151,6 +169,8 @@ struct Set {
     digest: String,
     author: String,
     created_at: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,7 +194,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn perform(verb: &Verb) -> Result<()> {
     match verb {
-        Verb::Add { file, admin } => add(file, admin),
+        Verb::Add { file, id, version, workload, proposed, admin } => {
+            let query = names(id.as_ref(), *version, workload.as_ref(), *proposed);
+            add(file, &query, admin)
+        }
         Verb::List { admin } => {
             list(&admin.client()?.get::<Vec<Set>>(PATH)?, admin.format);
             Ok(())
@@ -185,7 +208,11 @@ fn perform(verb: &Verb) -> Result<()> {
         }
         Verb::Diff { id, old, new, file, admin } => diff(id, *old, *new, file.as_deref(), admin),
         Verb::History { id, admin } => show::history(id.as_ref(), admin),
-        Verb::Export { id, version, out, admin } => export(id.as_ref(), *version, out.as_deref(), admin),
+        Verb::Export { id, version, out, corim, admin } => {
+            let values = held(admin, id.as_ref(), *version)?;
+            export(&values, out.as_deref(), *corim)
+        }
+        Verb::Sign(args) => sign::run(args),
         Verb::Activate { which, why, admin } => change("activate", which, None, why, admin),
         Verb::Retire { which, at, why, admin } => change("retire", which, at.as_deref(), why, admin),
         Verb::Revoke { which, why, admin } => change("revoke", which, None, why, admin),
@@ -206,24 +233,41 @@ fn parse(file: &Path, document: &[u8]) -> Result<ReferenceValues> {
     read.with_context(|| file.display().to_string())
 }
 
-fn add(file: &Path, admin: &AdminArgs) -> Result<()> {
+/// What stands beside a document. No name has a character that a query would take for its own.
+fn names(id: Option<&SetId>, version: Option<u32>, workload: Option<&WorkloadName>, proposed: bool) -> String {
+    let members = [
+        id.map(|id| format!("id={id}")),
+        version.map(|version| format!("version={version}")),
+        workload.map(|workload| format!("workload={workload}")),
+        proposed.then(|| "proposed=true".to_owned()),
+    ];
+    members.into_iter().flatten().collect::<Vec<_>>().join("&")
+}
+
+fn add(file: &Path, query: &str, admin: &AdminArgs) -> Result<()> {
     let document = read(file)?;
-    parse(file, &document)?;
-    let media_type = if is_toml(file) { "application/toml" } else { JSON };
-    let added: Vec<Set> = admin.client()?.send(Method::POST, PATH, media_type, Bytes::from(document))?;
+    let media_type = match document.as_slice() {
+        // The tags of a CoRIM: a COSE_Sign1, or the manifest alone.
+        [0xd2, ..] => "application/rim+cose",
+        [0xd9, ..] => "application/rim+cbor",
+        _ => {
+            parse(file, &document)?;
+            if is_toml(file) { "application/toml" } else { JSON }
+        }
+    };
+    let path = format!("{PATH}?{query}");
+    let added: Vec<Set> = admin.client()?.send(Method::POST, &path, media_type, Bytes::from(document))?;
     list(&added, admin.format);
+    for what in added.iter().flat_map(|set| &set.left_out) {
+        output::complain(&format!("left out: {what}"));
+    }
     Ok(())
 }
 
 /// The sets that the broker holds, with what became of them.
 fn held(admin: &AdminArgs, id: Option<&SetId>, version: Option<u32>) -> Result<ReferenceValues> {
-    // An id has no character that a query would take for its own.
-    let query: Vec<String> = id
-        .map(|id| format!("id={id}"))
-        .into_iter()
-        .chain(version.map(|version| format!("version={version}")))
-        .collect();
-    let document: serde_json::Value = admin.client()?.get(&format!("{PATH}/document?{}", query.join("&")))?;
+    let query = names(id, version, None, false);
+    let document: serde_json::Value = admin.client()?.get(&format!("{PATH}/document?{query}"))?;
     let document = serde_json::to_vec(&document)?;
     ReferenceValues::parse(&document).context("the broker's answer is not what this version expects")
 }
@@ -255,17 +299,21 @@ fn diff(id: &SetId, old: u32, new: Option<u32>, file: Option<&Path>, admin: &Adm
     Ok(())
 }
 
-fn export(id: Option<&SetId>, version: Option<u32>, out: Option<&Path>, admin: &AdminArgs) -> Result<()> {
-    let values = held(admin, id, version)?;
-    match out {
-        None => output::print_json(&values),
-        Some(file) => {
-            let mut document = serde_json::to_vec_pretty(&values)?;
+fn export(values: &ReferenceValues, out: Option<&Path>, corim: bool) -> Result<()> {
+    match (out, values.sets()) {
+        (None, _) => output::print_json(values),
+        (Some(file), [set]) if corim => write(file, &unsigned(set).to_bytes()?)?,
+        (Some(file), _) => {
+            let mut document = serde_json::to_vec_pretty(values)?;
             document.push(b'\n');
-            fs::write(file, document).with_context(|| format!("{} cannot be written", file.display()))?;
+            write(file, &document)?;
         }
     }
     Ok(())
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(file, bytes).with_context(|| format!("{} cannot be written", file.display()))
 }
 
 fn change(what: &str, which: &Which, at: Option<&str>, why: &Why, admin: &AdminArgs) -> Result<()> {
@@ -302,11 +350,19 @@ fn list(sets: &[Set], format: Format) {
                     set.not_before.clone(),
                     set.ends_at.clone(),
                     set.measurements.to_string(),
-                    set.signer.clone().unwrap_or_else(|| "-".to_owned()),
+                    set.signer.as_deref().map_or_else(|| "-".to_owned(), short),
                     set.provenance.clone(),
                 ]);
             }
             output::print(&table.render());
         }
+    }
+}
+
+/// The signer's name and the first digits of its key.
+fn short(signer: &str) -> String {
+    match signer.split_once(" sha256:") {
+        Some((name, key)) => format!("{name} {}", key.chars().take(12).collect::<String>()),
+        None => signer.to_owned(),
     }
 }

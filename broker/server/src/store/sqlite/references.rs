@@ -30,6 +30,7 @@ impl ReferenceStore for SqliteStore {
         &'a self,
         tenant: &'a TenantId,
         sets: &'a [StoredReferenceSet],
+        note: Option<&'a str>,
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let mut transaction = self.begin_change().await?;
@@ -37,6 +38,7 @@ impl ReferenceStore for SqliteStore {
                 insert(&mut transaction, tenant, set).await?;
                 let proposed = set.to_set().map_err(|error| unreadable(set, &error))?.proposed;
                 let event = event(set, if proposed { "proposed" } else { "added" }, &set.author, set.created_at);
+                let event = ReferenceEvent { reason: note.map(ToOwned::to_owned), ..event };
                 record(&mut transaction, tenant, &event).await?;
             }
             transaction.commit().await?;

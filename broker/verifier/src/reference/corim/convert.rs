@@ -256,7 +256,7 @@ fn ours(into: &mut Measurement, key: &str, values: &MeasurementValues) -> Result
         ["id_key_digest"] => once(&mut into.id_key_digest, key_digest(&opaque(values)?)?),
         ["author_key_digest"] => once(&mut into.author_key_digest, key_digest(&opaque(values)?)?),
         ["guest_svn"] => guest_svn(into, values),
-        ["hwmodel"] => {
+        ["hwmodel"] if into.hwmodel.is_empty() => {
             into.hwmodel = json(values)?;
             Ok(())
         }

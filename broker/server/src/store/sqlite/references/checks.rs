@@ -93,7 +93,7 @@ async fn ended_leases(store: &SqliteStore) -> Vec<(String, String)> {
 async fn revoking_a_set_ends_the_leases_that_rest_on_it_and_no_others() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory).await;
-    store.insert_reference_sets(&tenant(), &[stored(1, false), stored(2, false)]).await.unwrap();
+    store.insert_reference_sets(&tenant(), &[stored(1, false), stored(2, false)], None).await.unwrap();
     for (nonce, rests_on) in [(1, [1].as_slice()), (2, &[2]), (3, &[1, 2])] {
         assert_eq!(store.settle(settlement(nonce, rests_on)).await.unwrap(), Settled::Recorded);
     }
@@ -115,7 +115,7 @@ async fn revoking_a_set_ends_the_leases_that_rest_on_it_and_no_others() {
 async fn a_change_that_is_not_possible_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory).await;
-    store.insert_reference_sets(&tenant(), &[stored(1, true), stored(2, false)]).await.unwrap();
+    store.insert_reference_sets(&tenant(), &[stored(1, true), stored(2, false)], None).await.unwrap();
     let retire = Change::Retire { at: NOW };
     let refused = store.change_reference_sets(&tenant(), &change(Some(1), retire)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Reference(_)), "{refused}");
@@ -150,7 +150,7 @@ async fn no_sequence_of_operations_revives_a_set() {
             let change = match numbers.below(5) {
                 0 => {
                     let row = stored(version, numbers.below(2) == 0);
-                    let _may_exist = store.insert_reference_sets(&tenant(), &[row]).await;
+                    let _may_exist = store.insert_reference_sets(&tenant(), &[row], None).await;
                     continue;
                 }
                 1 => change(Some(version), Change::Activate),
