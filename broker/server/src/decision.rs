@@ -71,6 +71,8 @@ pub(crate) struct GrantRecord {
     pub(crate) name: String,
     /// The workloads that it is for.
     pub(crate) workloads: Vec<String>,
+    /// What it was to be sealed to.
+    pub(crate) seal: &'static str,
     /// Seconds that were asked for.
     pub(crate) requested_ttl: u32,
     /// The release policy that decided.

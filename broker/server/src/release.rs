@@ -6,6 +6,8 @@ use keys::{
     jwk::TeePublicKey,
     random::SystemRandom,
     seal::{SealError, Sealed, seal},
+    secret::SecretBytes,
+    tpm::{TpmGrant, TpmSealError},
 };
 use thiserror::Error;
 use verifier::{
@@ -14,7 +16,7 @@ use verifier::{
 };
 
 use crate::{
-    attest::request::{GrantKind, GrantRequest},
+    attest::request::{GrantKind, GrantRequest, SealTo},
     decision::GrantRecord,
     leases::Slot,
     store::{Lease, SecretVersion, TenantId},
@@ -23,6 +25,8 @@ use crate::{
 
 /// The release policy does not allow the grant.
 pub(crate) const DENIED_BY_POLICY: Code = Code::new("release.policy.denied");
+
+mod tpm;
 
 /// A released grant: sealed, with the lease to record.
 #[derive(Debug)]
@@ -52,6 +56,9 @@ pub(crate) enum ReleaseError {
     /// It cannot be sealed.
     #[error("the grant cannot be sealed")]
     Seal(#[from] SealError),
+    /// It cannot be sealed to the TPM.
+    #[error("the grant cannot be sealed to the TPM")]
+    Tpm(#[from] TpmSealError),
 }
 
 /// What decides over every grant of one attestation.
@@ -96,9 +103,15 @@ impl Releaser<'_> {
             let reasons = vec![format!("the grant {} does not exist", request.name)];
             return Ok(Err(Denied { code: Code::new("release.secret.absent"), reasons }));
         };
-        let value = self.vault.open_secret(self.tenant, &request.name, secret)?;
-        let payload = GrantPayload { grant: request.name.clone(), version: u64::from(secret.version), value };
-        let sealed = seal(&payload.to_plaintext(), self.tee_key, &mut SystemRandom::new())?;
+        let target = match request.seal {
+            SealTo::TeeKey => None,
+            SealTo::Tpm => match tpm::target(self.affirmed, &secret.workloads) {
+                Ok(target) => Some(target),
+                Err(denied) => return Ok(Err(denied)),
+            },
+        };
+        let plaintext = self.plaintext(request, secret, target)?;
+        let sealed = seal(&plaintext, self.tee_key, &mut SystemRandom::new())?;
         let lease = Lease {
             id: slot.id.clone(),
             status: slot.status,
@@ -111,6 +124,24 @@ impl Releaser<'_> {
         Ok(Ok(Released { sealed, lease }))
     }
 
+    /// What only the guest's key opens: the value, or an object that its TPM opens.
+    fn plaintext(
+        &self,
+        request: &GrantRequest,
+        secret: &SecretVersion,
+        target: Option<tpm::Target>,
+    ) -> Result<SecretBytes, ReleaseError> {
+        let value = self.vault.open_secret(self.tenant, &request.name, secret)?;
+        let (grant, version) = (request.name.clone(), u64::from(secret.version));
+        match target {
+            None => Ok(GrantPayload { grant, version, value }.to_plaintext()),
+            Some(tpm::Target { key, policy }) => {
+                let sealed = TpmGrant::seal(grant, version, &value, (&key, &policy), &mut SystemRandom::new())?;
+                Ok(sealed.to_plaintext())
+            }
+        }
+    }
+
     /// Seconds of the longest lease.
     fn longest(&self) -> u32 {
         u32::try_from(self.ends_at.as_unix().saturating_sub(self.now.as_unix())).unwrap_or(0)
@@ -119,7 +150,8 @@ impl Releaser<'_> {
     /// How many seconds the policy allows.
     fn judge(&self, request: &GrantRequest, secret: Option<&SecretVersion>) -> Result<u32, Denied> {
         let workloads = secret.map(|secret| secret.workloads.as_slice()).unwrap_or_default();
-        let grant = GrantFacts { name: &request.name, kind: request.kind.as_str(), workloads };
+        let seal = request.seal.as_str();
+        let grant = GrantFacts { name: &request.name, kind: request.kind.as_str(), workloads, seal };
         let lease = LeaseFacts { requested_ttl: self.longest(), renewal: self.renewal };
         let input = ReleaseInput::new(self.affirmed, grant, lease, self.tenant.as_str(), self.now);
         match self.policy.evaluate(&input) {
@@ -142,6 +174,7 @@ impl Releaser<'_> {
             kind: request.kind.as_str(),
             name: request.name.clone(),
             workloads: secret.map(|secret| secret.workloads.clone()).unwrap_or_default(),
+            seal: request.seal.as_str(),
             requested_ttl: self.longest(),
             policy: self.policy.id().clone(),
             version: None,

@@ -14,7 +14,7 @@ use verifier::{
     policy_reasons,
 };
 
-use crate::decision::Outcome;
+use crate::{attest::request::SealTo, decision::Outcome};
 
 /// The policy that is tried.
 #[derive(Debug)]
@@ -103,8 +103,15 @@ struct RecordedGrant {
     #[serde(rename = "type")]
     kind: String,
     workloads: Vec<String>,
+    #[serde(default = "tee_key")]
+    seal: String,
     requested_ttl: u32,
     code: Option<String>,
+}
+
+/// What every grant was sealed to before there was a choice.
+fn tee_key() -> String {
+    SealTo::TeeKey.as_str().to_owned()
 }
 
 /// The input of an appraisal policy, as it was.
@@ -144,6 +151,7 @@ struct GrantFacts<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     workloads: &'a [String],
+    seal: &'a str,
 }
 
 #[derive(Serialize)]
@@ -266,7 +274,7 @@ impl Recorded<'_> {
                 policy: appraisal.policy,
             },
             claims,
-            grant: GrantFacts { name: &grant.name, kind: &grant.kind, workloads: &grant.workloads },
+            grant: GrantFacts { name: &grant.name, kind: &grant.kind, workloads: &grant.workloads, seal: &grant.seal },
             lease: LeaseFacts { requested_ttl: grant.requested_ttl, renewal: false },
             tenant: &self.tenant,
             now: &self.decided_at,

@@ -42,7 +42,7 @@ use crate::{
     nonce::{LiveNonce, NonceError},
 };
 use judge::Verdict;
-use request::{AttestRequest, AttestResponse, Encoding, GrantKind, GrantRequest};
+use request::{AttestRequest, AttestResponse, Encoding, GrantKind, GrantRequest, SealTo};
 
 /// Bodies up to this many bytes are parsed where they arrive; longer ones on a processor's turn.
 const SHORT: usize = 64 * 1024;
@@ -129,7 +129,8 @@ async fn renewal(
         let grant = match asked {
             Some(position) => request.grants.swap_remove(position),
             None => {
-                GrantRequest { id: lease.id.clone(), kind: GrantKind::parse(&lease.kind)?, name: lease.name.clone() }
+                let (id, name) = (lease.id.clone(), lease.name.clone());
+                GrantRequest { id, kind: GrantKind::parse(&lease.kind)?, name, seal: SealTo::default() }
             }
         };
         if grant.kind.as_str() != lease.kind || grant.name != lease.name {

@@ -63,6 +63,30 @@ pub(crate) struct GrantRequest {
     pub(crate) kind: GrantKind,
     /// Its name.
     pub(crate) name: String,
+    /// What it is sealed to.
+    #[serde(default)]
+    pub(crate) seal: SealTo,
+}
+
+/// What a grant is sealed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SealTo {
+    /// The guest's key alone.
+    #[default]
+    TeeKey,
+    /// The guest's key, and inside of that the guest's TPM under the PCR values of the matched reference set.
+    Tpm,
+}
+
+impl SealTo {
+    /// As on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::TeeKey => "tee-key",
+            Self::Tpm => "tpm",
+        }
+    }
 }
 
 /// The kinds of grants.

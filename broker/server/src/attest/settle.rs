@@ -17,12 +17,13 @@ use super::{
 use crate::{
     broker::Broker,
     decision::{self, DecisionRecord, Outcome, RecordedReason, bounded},
+    enrolment::RegisterError,
     http::problem::{Problem, RequestError},
     leases::{LeaseError, Slot},
     metrics::GrantLabels,
     nonce::NonceError,
     release::{Denied, Released},
-    store::{Ground, GroundKind, Opening, Settled, Settlement, StoredDecision},
+    store::{Ground, GroundKind, Opening, Settled, Settlement, StoredDecision, TpmCounters},
 };
 
 /// Refuses evidence that is not authentic: its code and text, which are about the caller's own bytes, and no more.
@@ -36,7 +37,7 @@ pub(super) async fn refuse_unauthenticated(
     let mut record = refused(broker, admitted, explanation);
     record.code = Some(reason.code);
     record.reasons = vec![reason];
-    store(broker, admitted, &record, None).await?;
+    let _stored = store(broker, admitted, &record, Effects::default()).await?;
     Err(problem.with_decision(record.id, Vec::new()))
 }
 
@@ -44,7 +45,11 @@ pub(super) async fn refuse_unauthenticated(
 pub(super) async fn refuse(broker: &Broker, admitted: &Admitted, refusal: &Refusal) -> Result<AttestResponse, Problem> {
     let mut record = described(broker, admitted, refusal.appraisal()).map_err(|error| Problem::internal(&error))?;
     record.code = Some(refusal.code());
-    store(broker, admitted, &record, None).await?;
+    // The counters of every authentic quote count. If they went back it is refused all the same, without remembering them.
+    let effects = Effects { counters: counters(broker, admitted, refusal.appraisal()), opening: None };
+    if store(broker, admitted, &record, effects).await? == Stored::WentBack {
+        let _stored = store(broker, admitted, &record, Effects::default()).await?;
+    }
     let reasons = record.reasons.into_iter().map(|reason| reason.text).collect();
     let problem = Problem::new(StatusCode::FORBIDDEN, refusal.code(), refusal.to_string());
     Err(problem.with_decision(record.id, reasons))
@@ -63,6 +68,7 @@ pub(super) async fn release(
         let GrantKind::Secret = grant.kind;
         secrets.push(broker.store.newest_secret(&broker.tenant, &grant.name).await?);
     }
+    let counters = counters(broker, &admitted, affirmed.appraisal());
     let materials = Materials { affirmed, secrets, slots: slots(broker, &admitted, &record.id).await? };
     let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
     let worked = on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &materials, record));
@@ -72,11 +78,44 @@ pub(super) async fn release(
     {
         return Err(refuse_lease(broker, LeaseError::Workload));
     }
-    let revoked = store(broker, &admitted, &prepared.record, Some(prepared.opening.clone())).await?;
-    match revoked {
-        None => Ok(answer(broker, &admitted, prepared)),
-        Some(ground) => refuse_revoked(broker, &admitted, prepared.record, &ground).await,
+    let effects = Effects { counters, opening: Some(prepared.opening.clone()) };
+    match store(broker, &admitted, &prepared.record, effects).await? {
+        Stored::Recorded => Ok(answer(broker, &admitted, prepared)),
+        Stored::Revoked(ground) => refuse_revoked(broker, &admitted, prepared.record, &ground).await,
+        Stored::WentBack => refuse_gone_back(broker, &admitted, prepared.record).await,
     }
+}
+
+/// Refuses a TPM that was rolled back or cloned: what was sealed for it is dropped, what it said is recorded.
+async fn refuse_gone_back(
+    broker: &Broker,
+    admitted: &Admitted,
+    record: DecisionRecord,
+) -> Result<AttestResponse, Problem> {
+    let error = RegisterError::CountersWentBack;
+    let record = DecisionRecord {
+        outcome: Outcome::Refused,
+        code: Some(error.code()),
+        reasons: vec![RecordedReason::new(error.code(), &error.to_string())],
+        explanation: Explanation::of_refusal(&error),
+        grants: Vec::new(),
+        ..record
+    };
+    let _stored = store(broker, admitted, &record, Effects::default()).await?;
+    let problem = Problem::new(StatusCode::FORBIDDEN, error.code(), error.to_string());
+    Err(problem.with_decision(record.id, Vec::new()))
+}
+
+/// The counters of the TPM that quoted. The nonce says when it was issued: the quote is not older.
+fn counters(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Option<TpmCounters> {
+    let tpm = appraisal.claims().raw.tpm()?;
+    Some(TpmCounters {
+        ak_key: tpm.ak_key.clone(),
+        reset_count: tpm.clock.reset_count,
+        restart_count: tpm.clock.restart_count,
+        clock: tpm.clock.clock,
+        asked_at: admitted.nonce.expires_at.plus_seconds(i64::from(broker.limits.nonce_seconds).saturating_neg()),
+    })
 }
 
 /// The lease of the result, then one for each grant: new ones, or those that are renewed.
@@ -113,7 +152,7 @@ async fn refuse_revoked(
     record.code = Some(code);
     record.reasons = vec![RecordedReason::new(code, &text)];
     record.grants = Vec::new();
-    store(broker, admitted, &record, None).await?;
+    let _stored = store(broker, admitted, &record, Effects::default()).await?;
     Err(Problem::new(StatusCode::FORBIDDEN, code, text.clone()).with_decision(record.id, vec![text]))
 }
 
@@ -171,14 +210,35 @@ fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Res
     })
 }
 
+/// What a decision changes besides being recorded.
+#[derive(Default)]
+struct Effects {
+    /// What an affirmed attestation opens.
+    opening: Option<Opening>,
+    /// What its TPM was seen with.
+    counters: Option<TpmCounters>,
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+enum Stored {
+    /// It stands.
+    Recorded,
+    /// It rests on something that is revoked: nothing is stored, the nonce is unspent.
+    Revoked(Ground),
+    /// The TPM's counters went back: nothing is stored, the nonce is unspent.
+    WentBack,
+}
+
 /// Consumes the nonce, stores the decision, and opens or ends leases: all of it, or the request is a replay and nothing is
 /// answered. What is returned is revoked, and nothing was stored.
 async fn store(
     broker: &Broker,
     admitted: &Admitted,
     record: &DecisionRecord,
-    opening: Option<Opening>,
-) -> Result<Option<Ground>, Problem> {
+    Effects { opening, counters }: Effects,
+) -> Result<Stored, Problem> {
     let decision = StoredDecision {
         id: record.id.clone(),
         tenant: record.tenant.clone(),
@@ -191,7 +251,8 @@ async fn store(
     let ends_guest = ends_guest(admitted, record);
     let nonce_expires_at = admitted.nonce.expires_at;
     let nonce = *admitted.nonce.nonce.as_bytes();
-    let settlement = Settlement { nonce, nonce_expires_at, decision, opening, ends_guest: ends_guest.clone() };
+    let settlement =
+        Settlement { nonce, nonce_expires_at, decision, counters, opening, ends_guest: ends_guest.clone() };
     match broker.store.settle(settlement).await? {
         Settled::Recorded => {
             let code = record.code.map_or("", Code::as_str);
@@ -204,13 +265,14 @@ async fn store(
                     "fresh evidence is worse: all leases of the guest end"
                 );
             }
-            Ok(None)
+            Ok(Stored::Recorded)
         }
         Settled::Replayed => Err(refuse_nonce(broker, NonceError::Replayed)),
         // The nonce is unused: the guest asks again and is judged by what holds now.
         Settled::Overtaken => Err(RequestError::Conflict.into()),
         Settled::LeaseEnded => Err(refuse_lease(broker, LeaseError::Ended)),
-        Settled::Revoked(ground) => Ok(Some(ground)),
+        Settled::Revoked(ground) => Ok(Stored::Revoked(ground)),
+        Settled::WentBack => Ok(Stored::WentBack),
     }
 }
 

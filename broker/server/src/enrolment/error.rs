@@ -127,6 +127,9 @@ pub(crate) enum RegisterError {
     /// The key was revoked.
     #[error("expected an attestation key that was not revoked")]
     Revoked,
+    /// Its TPM's counters went back.
+    #[error("expected TPM counters that do not go back: the TPM was rolled back, cloned or cleared")]
+    CountersWentBack,
 }
 
 impl Coded for RegisterError {
@@ -134,6 +137,7 @@ impl Coded for RegisterError {
         Code::new(match self {
             Self::AwaitingApproval => "authenticate.tpm.ak_awaiting_approval",
             Self::Revoked => "authenticate.tpm.ak_revoked",
+            Self::CountersWentBack => "authenticate.tpm.counters_went_back",
         })
     }
 }

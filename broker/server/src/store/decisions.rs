@@ -32,6 +32,8 @@ pub(crate) struct Settlement {
     pub(crate) nonce_expires_at: Timestamp,
     /// The decision.
     pub(crate) decision: StoredDecision,
+    /// The counters of the TPM that quoted, when one did.
+    pub(crate) counters: Option<TpmCounters>,
     /// What it opens, when it affirms.
     pub(crate) opening: Option<Opening>,
     /// The guest whose leases all end with this decision: its fresh evidence was worse.
@@ -53,6 +55,43 @@ pub(crate) enum Settled {
     Revoked(Ground),
     /// The lease to renew is not open any more; nothing was stored, and nothing may be released.
     LeaseEnded,
+    /// The TPM's counters are behind those that it was seen with; nothing was stored, and nothing may be released.
+    WentBack,
+}
+
+/// What a TPM says of its time, by the attestation key that says it (TPM 2.0 part 2, section 10.11.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TpmCounters {
+    /// SHA-256 of the attestation key in hex.
+    pub(crate) ak_key: String,
+    /// Resets: one per boot.
+    pub(crate) reset_count: u32,
+    /// Restarts or resumes since the last reset.
+    pub(crate) restart_count: u32,
+    /// Milliseconds.
+    pub(crate) clock: u64,
+    /// When the nonce was issued that the quote answers: the quote was made after that.
+    pub(crate) asked_at: Timestamp,
+}
+
+impl TpmCounters {
+    /// Whether these are behind `seen`, which was settled at `seen_at`.
+    ///
+    /// A reset count never goes back. Within one reset neither restart count nor clock does, of quotes that were made one
+    /// after the other: attestations of one machine that overlap may be settled in another order than they were quoted in.
+    pub(crate) fn are_behind(&self, seen: &Self, seen_at: Timestamp) -> bool {
+        let later = self.asked_at > seen_at;
+        self.reset_count < seen.reset_count
+            || (later
+                && self.reset_count == seen.reset_count
+                && (self.restart_count < seen.restart_count || self.clock < seen.clock))
+    }
+
+    /// Whether these are to be remembered in the place of `seen`.
+    pub(crate) fn are_ahead_of(&self, seen: &Self) -> bool {
+        let order = |counters: &Self| (counters.reset_count, counters.restart_count, counters.clock);
+        order(self) > order(seen)
+    }
 }
 
 /// Which decisions to list, newest first.

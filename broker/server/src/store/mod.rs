@@ -18,7 +18,7 @@ mod rules;
 mod secrets;
 pub(crate) mod sqlite;
 
-pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision};
+pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision, TpmCounters};
 pub(crate) use enrolments::{
     Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered, StoredEk,
 };

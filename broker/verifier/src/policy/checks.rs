@@ -178,7 +178,7 @@ fn affirmed(claims: Claims, references: References<'_>) -> Affirmed {
 
 fn decide(affirmed: &Affirmed, workloads: &[&str]) -> ReleaseDecision {
     let workloads: Vec<String> = workloads.iter().map(|workload| (*workload).to_owned()).collect();
-    let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads };
+    let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads, seal: "tee-key" };
     let lease = LeaseFacts { requested_ttl: 900, renewal: false };
     let input = ReleaseInput::new(affirmed, grant, lease, "default", now());
     let policy = ReleasePolicy::built_in().unwrap();
@@ -230,7 +230,7 @@ fn a_release_policy_that_allows_and_denies_denies() {
     let policy = ReleasePolicy::compile("p", source).unwrap();
     let good = values([set(1, launch(LAUNCH))]);
     let affirmed = affirmed(claims(), References::Require(&good));
-    let grant = GrantFacts { name: "k", kind: "secret", workloads: &[] };
+    let grant = GrantFacts { name: "k", kind: "secret", workloads: &[], seal: "tee-key" };
     let lease = LeaseFacts { requested_ttl: 1, renewal: false };
     let decision = policy.evaluate(&ReleaseInput::new(&affirmed, grant, lease, "t", now())).unwrap();
     assert!(!decision.allowed);

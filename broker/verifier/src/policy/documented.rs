@@ -160,7 +160,7 @@ fn release_input() -> Value {
     };
     let affirmed = appraise(&authentic(claims()), &criteria, now()).affirm().unwrap();
     let workloads = ["web".to_owned()];
-    let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads };
+    let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads, seal: "tee-key" };
     let lease = LeaseFacts { requested_ttl: 900, renewal: false };
     serde_json::to_value(ReleaseInput::new(&affirmed, grant, lease, "default", now())).unwrap()
 }

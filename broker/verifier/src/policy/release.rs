@@ -49,6 +49,8 @@ pub struct GrantFacts<'a> {
     pub kind: &'a str,
     /// Workloads that may have it.
     pub workloads: &'a [String],
+    /// What it is sealed to: `tee-key`, or `tpm` for the guest's key and its TPM under reference PCR values.
+    pub seal: &'a str,
 }
 
 /// The lease that is asked for.

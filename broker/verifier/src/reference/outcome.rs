@@ -1,13 +1,13 @@
 //! Comparing claims with reference sets, and saying how near they came.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use evidence_formats::code::{Code, Coded};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use thiserror::Error;
 
 use super::{
-    Measurement,
+    HexDigest, Measurement, RegisterName,
     pins::Pin,
     set::{EndOfLife, ReferenceSet, SetId, SetKind, WorkloadName},
     words::in_words,
@@ -44,6 +44,9 @@ pub struct MatchedSet {
     pub pinned: Vec<String>,
     /// The first moment at which the set does not hold any more.
     pub holds_until: Timestamp,
+    /// Register values of the alternative that agreed: what a secret may be sealed to.
+    #[serde(skip)]
+    pub registers: BTreeMap<RegisterName, HexDigest>,
 }
 
 /// A set that holds but of which no alternative agrees.
@@ -300,6 +303,7 @@ impl MatchedSet {
             alternative: alternative.name.clone(),
             pinned: alternative.pins(claims).map(|pin| pin.what.to_string()).collect(),
             holds_until: set.holds_until(),
+            registers: alternative.runtime.clone(),
         }
     }
 }

@@ -126,6 +126,7 @@ mod tests {
             nonce: [nonce; 32],
             nonce_expires_at: NOW.plus_seconds(300),
             decision,
+            counters: None,
             opening: None,
             ends_guest: None,
         }

@@ -54,7 +54,7 @@ fn settlement(nonce: u8, decision: &str, opening: Option<Opening>) -> Settlement
         record: "{}".to_owned(),
     };
     let nonce_expires_at = NOW.plus_seconds(300);
-    Settlement { nonce: [nonce; 32], nonce_expires_at, decision, opening, ends_guest: None }
+    Settlement { nonce: [nonce; 32], nonce_expires_at, decision, counters: None, opening, ends_guest: None }
 }
 
 fn web_v3() -> Vec<Ground> {

@@ -9,6 +9,7 @@ use sqlx::{
 
 use super::{Store, StoreError, StoreFuture};
 
+mod counters;
 mod decisions;
 mod ends;
 mod enrolments;

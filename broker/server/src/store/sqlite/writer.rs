@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     super::{EndCause, LeaseSelector, Settled, Settlement, StoreError},
-    ends, openings,
+    counters, ends, openings,
 };
 
 /// Settlements that share one commit at most.
@@ -89,6 +89,11 @@ async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Re
     {
         return Ok(refused);
     }
+    if let Some(counters) = &settlement.counters
+        && counters::have_gone_back(connection, settlement, counters).await?
+    {
+        return Ok(Settled::WentBack);
+    }
     let consumed =
         sqlx::query("INSERT INTO consumed_nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING")
             .bind(settlement.nonce.as_slice())
@@ -97,6 +102,9 @@ async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Re
             .await?;
     if consumed.rows_affected() == 0 {
         return Ok(Settled::Replayed);
+    }
+    if let Some(counters) = &settlement.counters {
+        counters::remember(connection, settlement, counters).await?;
     }
     let decision = &settlement.decision;
     sqlx::query(

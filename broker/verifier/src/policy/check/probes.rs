@@ -121,7 +121,7 @@ fn release_input(platform: &str, workloads: &[&str], unchecked: &[&str]) -> Valu
             "policy": "default-appraisal@sha256:00",
         },
         "claims": claims(false, platform, "UpToDate"),
-        "grant": {"name": "disk-key", "type": "secret", "workloads": workloads},
+        "grant": {"name": "disk-key", "type": "secret", "workloads": workloads, "seal": "tee-key"},
         "lease": {"requested_ttl": 900, "renewal": false},
         "tenant": "default",
         "now": "2026-11-22T00:00:00Z",
