@@ -149,6 +149,7 @@ fn the_right_guest_gets_its_key(broker: &Broker, guest: &Guest) -> Value {
         assert_eq!(denied["code"], "release.policy.denied");
         assert_eq!(denied["reasons"][0], format!("{name} is not for this workload"));
     }
+    releases_and_denials_are_explained(broker, response["attestation_id"].as_str().unwrap());
     let token = broker.place().join("token");
     fs::write(&token, response["result"].as_str().unwrap()).unwrap();
     let url = format!("https://localhost:{}", broker.port);
@@ -162,6 +163,18 @@ fn the_right_guest_gets_its_key(broker: &Broker, guest: &Guest) -> Value {
     assert_eq!(claims["claims"]["cnf"]["jwk"], request["tee_key"]);
     assert_eq!(claims["claims"]["submods"]["cpu"]["ear_verifier_claims"]["platform"], "simulated");
     request
+}
+
+fn releases_and_denials_are_explained(broker: &Broker, id: &str) {
+    let admin = broker.place().join("admin");
+    let explained = countersign(&["explain", id, "--admin", admin.to_str().unwrap()]);
+    let words = String::from_utf8(explained.stdout).unwrap();
+    let shown: Vec<&str> = words
+        .lines()
+        .filter(|line| line.starts_with("secret ") || line.starts_with("  -") || line.starts_with("  Next"))
+        .map(|line| line.split(", lease ").next().unwrap().split("@sha256:").next().unwrap())
+        .collect();
+    insta::assert_snapshot!("explained_grants", shown.join("\n"));
 }
 
 fn wrong_guests_are_refused_and_explained(broker: &Broker, guest: &Guest) {

@@ -45,7 +45,7 @@ pub use claims::{
 pub use endorsements::{EndorsementError, EndorsementKind, Endorsements};
 pub use explain::Explanation;
 pub use init_data::{InitDataClaims, InitDataRule};
-pub use recommendation::recommendation;
+pub use recommendation::{meaning, meaning_of, recommendation, recommendation_of};
 pub use result::{AttestationResult, ResultProfile, ResultTerms, StatusPlace};
 pub use revocation::Revocation;
 pub use timestamp::Timestamp;

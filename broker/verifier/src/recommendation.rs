@@ -5,10 +5,47 @@ use evidence_formats::code::Code;
 /// One line of advice for `code`: for the whole code, else for its stage and last word, else for its stage.
 #[must_use]
 pub fn recommendation(code: Code) -> &'static str {
-    let text = code.as_str();
+    recommendation_of(code.as_str())
+}
+
+/// The same for a code that somebody read and wrote down.
+#[must_use]
+pub fn recommendation_of(text: &str) -> &'static str {
     let stage = text.split('.').next().unwrap_or_default();
     let cause = text.rsplit('.').next().unwrap_or_default();
     for_code(text).or_else(|| for_cause(stage, cause)).or_else(|| for_stage(stage)).unwrap_or(UNKNOWN)
+}
+
+/// What a refusal of this stage says about the evidence.
+#[must_use]
+pub fn meaning(code: Code) -> Option<&'static str> {
+    meaning_of(code.as_str())
+}
+
+/// The same for a code that somebody read and wrote down.
+#[must_use]
+pub fn meaning_of(text: &str) -> Option<&'static str> {
+    Some(match text.split('.').next().unwrap_or_default() {
+        "parse" => "What was sent is not evidence of a known form. Nothing was checked.",
+        "authenticate" => {
+            "The evidence is well formed, but it is not shown to come from genuine hardware that nobody revoked. Nothing \
+             that it says counts."
+        }
+        "endorsement" => {
+            "A document of the hardware's vendor that the decision needs is missing, damaged or out of date. With it the \
+             answer may be another."
+        }
+        "binding" => "The evidence was not made for this request: it is old, or somebody else's.",
+        "baseline" => {
+            "The evidence is genuine and says that the guest or its machine breaks a rule that holds before any policy."
+        }
+        "reference" => "The evidence is genuine, and the code that was measured is not code that the operator expects.",
+        "policy" => "The evidence is genuine, and the operator's appraisal policy does not trust what it says.",
+        "release" => "The guest passed, and the operator's release policy does not give it what it asked for.",
+        "request" => "The broker did not take the request. Nothing was decided.",
+        "internal" => "The broker failed. Nothing was decided, and nothing was released.",
+        _ => return None,
+    })
 }
 
 /// For a code of no known stage.
@@ -85,7 +122,7 @@ fn for_cause(stage: &str, cause: &str) -> Option<&'static str> {
         ("authenticate" | "endorsement", "expired" | "not_yet_valid" | "validity") => {
             "fetch current certificates and check the time at which the broker verifies"
         }
-        ("authenticate", "chain" | "issuer" | "trust_anchor" | "root" | "untrusted") => {
+        ("authenticate", "chain" | "issuer" | "trust_anchor" | "root" | "untrusted" | "untrusted_root") => {
             "check the trust anchors: the chain must end in the vendor's root, or in an anchor given by name"
         }
         ("endorsement", cause) if cause.contains("crl") => {
@@ -95,6 +132,24 @@ fn for_cause(stage: &str, cause: &str) -> Option<&'static str> {
         ("binding", "expired") => "ask for a new challenge and answer it within its lifetime",
         ("binding", "unknown") => "ask this broker for a challenge and answer that one",
         ("baseline", "debug") => "start the guest without the debug policy; allow debug by name for development only",
+        ("authenticate", "ak_unproven") => {
+            "give the cloud's certificates of the attestation key, or enrol the key so that it counts by name"
+        }
+        ("authenticate", "pcr_digest") => {
+            "quote and registers must be of one moment: collect them again together; if they differ again, something changed them"
+        }
+        ("authenticate", "claims_binding") => {
+            "collect the paravisor's report again: its claims were changed, or belong to another boot of the machine"
+        }
+        ("endorsement", cause) if cause.starts_with("tcb_info") || cause.starts_with("qe_identity") => {
+            "fetch the current document for this platform from Intel's service and give it with its issuer chain"
+        }
+        ("baseline", "tcb_status") => {
+            "update the platform's firmware, or accept the status by name and for a time (baseline.tdx.accept_tcb)"
+        }
+        ("baseline", "vmpl") => {
+            "attest from the guest's most privileged level, or allow the level by name in the baseline"
+        }
         ("baseline", cause) if cause.contains("tcb") => {
             "update the platform's firmware, or lower the floor by name in the baseline"
         }

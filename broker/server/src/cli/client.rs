@@ -66,7 +66,8 @@ impl AdminArgs {
 }
 
 impl AdminClient {
-    fn open(directory: &Path) -> Result<Self> {
+    /// Reads the credential in `directory`; nothing is sent yet.
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
         let path = directory.join("admin.toml");
         let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let file: AdminFile = toml::from_str(&text).with_context(|| path.display().to_string())?;

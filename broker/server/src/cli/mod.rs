@@ -55,7 +55,7 @@ enum Command {
     /// End leases, and give none again to what is revoked
     Revoke(revoke::Args),
     /// Say why a decision was made
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
     /// Check tokens that the broker issued
     Token(token::Args),
     /// Write the manual, a page for each command

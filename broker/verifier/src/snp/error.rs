@@ -66,7 +66,7 @@ pub enum SnpError {
         lower: &'static str,
     },
     /// The guest committed to something else.
-    #[error("expected other report data")]
+    #[error("expected the report data of this request, found other data")]
     ReportData,
     /// The launch committed to other init-data, or to none.
     #[error("expected HOST_DATA to be the digest of the init-data")]
@@ -147,7 +147,7 @@ pub enum SnpError {
         not_after: Timestamp,
     },
     /// A CA of the chain is revoked.
-    #[error("expected a CA that is not revoked, serial number {serial} is")]
+    #[error("expected a CA that is not revoked, found serial number {serial} revoked")]
     Revoked {
         /// Serial number, hex.
         serial: String,
@@ -167,13 +167,13 @@ pub enum SnpError {
         actual: String,
     },
     /// The CRL is past its time.
-    #[error("expected a current CRL, a newer one was due at {next_update}")]
+    #[error("expected a current CRL, found one that is due again since {next_update}")]
     CrlStale {
         /// When the next one was due.
         next_update: Timestamp,
     },
     /// The CRL is not in force yet.
-    #[error("expected a CRL that is in force, this one is from {this_update}")]
+    #[error("expected a CRL that is in force, found one from {this_update}")]
     CrlNotYetValid {
         /// When it was issued.
         this_update: Timestamp,

@@ -58,7 +58,7 @@ pub enum TdxError {
     #[error(transparent)]
     EventLog(#[from] EventLogError),
     /// The guest committed to something else.
-    #[error("expected the quote to carry the expected report data")]
+    #[error("expected the report data of this request, found other data")]
     ReportData,
     /// The launch committed to other init-data, or to none.
     #[error("expected MRCONFIGID to be the digest of the init-data")]

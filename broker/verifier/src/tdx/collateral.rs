@@ -138,7 +138,7 @@ pub enum TdxEndorsementError {
     #[error("expected a {0:?} CRL signed by its issuer")]
     CrlSignature(CrlKind),
     /// A CRL does not speak for now.
-    #[error("expected a {kind:?} CRL in force, this one is from {from} until {until}")]
+    #[error("expected a {kind:?} CRL in force, found one from {from} until {until}")]
     CrlTime {
         /// Which CRL.
         kind: CrlKind,
@@ -166,7 +166,7 @@ pub enum TdxEndorsementError {
     #[error("expected a valid Intel SGX TCB Signing certificate for {0:?}")]
     SignerValidity(CollateralKind),
     /// A document does not speak for now.
-    #[error("expected {kind:?} in force, this one is from {from} until {until}")]
+    #[error("expected {kind:?} in force, found one from {from} until {until}")]
     DocumentTime {
         /// Which document.
         kind: CollateralKind,

@@ -62,7 +62,7 @@ pub enum TpmAuthenticateError {
     #[error("expected a quote with a safe clock")]
     ClockUnsafe,
     /// Qualifying data is not the expected one, whole.
-    #[error("expected other qualifying data in the quote")]
+    #[error("expected the qualifying data of this request in the quote, found other data")]
     ExtraData,
     /// Not exactly one bank selection.
     #[error("expected exactly one PCR selection in the quote, found {count}")]

@@ -84,13 +84,13 @@ impl fmt::Debug for CrlNumber {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CrlTimeError {
     /// It was issued after now.
-    #[error("expected a CRL that is in force, this one is from {this_update}")]
+    #[error("expected a CRL that is in force, found one from {this_update}")]
     NotYetValid {
         /// When it was issued.
         this_update: Timestamp,
     },
     /// A newer one must exist by now.
-    #[error("expected a current CRL, a newer one was due at {next_update}")]
+    #[error("expected a current CRL, found one that is due again since {next_update}")]
     Stale {
         /// When the next one was due.
         next_update: Timestamp,

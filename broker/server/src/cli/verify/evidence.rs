@@ -15,7 +15,7 @@ use super::outcome::{Outcome, Verdict};
 
 /// What `--type` may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum EvidenceType {
+pub(in crate::cli) enum EvidenceType {
     /// SEV-SNP attestation report, 1184 bytes
     Snp,
     /// TDX quote, version 4 or 5

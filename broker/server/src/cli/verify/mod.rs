@@ -18,8 +18,8 @@ use evidence_formats::{
 };
 use keys::jwk::TeePublicKey;
 use verifier::{
-    Appraisal, AuthenticateError, Criteria, CrlFloors, Expected, Forgetful, Policing, Revocation, Terms, Timestamp,
-    TrustAnchors, Warnings, appraise, authenticate,
+    Appraisal, AuthenticateError, Criteria, CrlFloors, Expected, Explanation, Forgetful, Policing, Revocation, Terms,
+    Timestamp, TrustAnchors, Warnings, appraise, authenticate,
     baseline::Baseline,
     policy::AppraisalPolicy,
     reference::{ReferenceValues, References},
@@ -29,9 +29,12 @@ use verifier::{
 
 use self::{
     endorsements::Gathered,
-    evidence::{Beside, EvidenceType},
-    outcome::{Outcome, Verdict},
+    evidence::Beside,
     tpm::{Hex, TpmArgs},
+};
+pub(super) use self::{
+    evidence::EvidenceType,
+    outcome::{Outcome, Verdict},
 };
 use super::{
     files,
@@ -51,6 +54,16 @@ pub(crate) struct Args {
     /// The evidence
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
+    #[command(flatten)]
+    terms: TermArgs,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// By what evidence in files is judged.
+#[derive(Debug, clap::Args)]
+pub(super) struct TermArgs {
     /// Certificates, CRLs and vendor documents, each recognised by its content; may be repeated
     #[arg(long, value_name = "FILE_OR_DIR")]
     endorsements: Vec<PathBuf>,
@@ -95,9 +108,6 @@ pub(crate) struct Args {
     /// Reference values, JSON
     #[arg(long, value_name = "FILE")]
     reference_values: Option<PathBuf>,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -119,10 +129,18 @@ impl From<RevocationMode> for Revocation {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match Inputs::read(args).and_then(|inputs| verify(args, &inputs)) {
+    match judge_files(args.kind, &args.evidence, &args.terms) {
         Ok(outcome) => outcome.report(args.format),
         Err(error) => output::fail(&error, output::USAGE),
     }
+}
+
+/// Judges the evidence in a file.
+///
+/// # Errors
+/// When a file of the operator's cannot be read or used.
+pub(super) fn judge_files(kind: EvidenceType, evidence: &Path, terms: &TermArgs) -> Result<Outcome> {
+    verify(kind, evidence, terms, &Inputs::read(kind, terms)?)
 }
 
 /// Everything that the command line names, read and parsed. What fails here is the operator's own file: exit status 2.
@@ -137,11 +155,11 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn read(args: &Args) -> Result<Self> {
+    fn read(kind: EvidenceType, args: &TermArgs) -> Result<Self> {
         let mut tpm = args.tpm.terms()?;
         Ok(Self {
             anchors: anchors(&args.trust_anchor)?,
-            expected: expected(args, &mut tpm)?,
+            expected: expected(kind, args, &mut tpm)?,
             tpm,
             now: args.at.map_or_else(now, Ok)?,
             baseline: baseline(args)?,
@@ -171,9 +189,9 @@ fn anchors(files: &[PathBuf]) -> Result<TrustAnchors> {
     TrustAnchors::from_files(contents.iter().map(Vec::as_slice)).context("reading --trust-anchor")
 }
 
-fn expected(args: &Args, terms: &mut TpmTerms) -> Result<Expected> {
+fn expected(kind: EvidenceType, args: &TermArgs, terms: &mut TpmTerms) -> Result<Expected> {
     if let Some(report_data) = &args.report_data {
-        return tpm::expected(args.kind, report_data, terms);
+        return tpm::expected(kind, report_data, terms);
     }
     let (Some(nonce), Some(file)) = (args.nonce, &args.tee_key) else {
         return Ok(Expected::Unchecked { reason: "neither --report-data nor --nonce given" });
@@ -188,7 +206,7 @@ fn now() -> Result<Timestamp> {
     Ok(Timestamp::from_unix(i64::try_from(elapsed.as_secs())?))
 }
 
-fn baseline(args: &Args) -> Result<Baseline> {
+fn baseline(args: &TermArgs) -> Result<Baseline> {
     let mut baseline = match &args.baseline {
         Some(file) => {
             let text =
@@ -217,8 +235,8 @@ fn reference_values(file: &Path) -> Result<ReferenceValues> {
         .map_err(|error| anyhow!("{}: {}: {error}", file.display(), error.code()))
 }
 
-fn verify(args: &Args, inputs: &Inputs) -> Result<Outcome> {
-    let bytes = files::read(&args.evidence)?;
+fn verify(kind: EvidenceType, evidence: &Path, args: &TermArgs, inputs: &Inputs) -> Result<Outcome> {
+    let bytes = files::read(evidence)?;
     let gathered = match endorsements::gather(&args.endorsements)? {
         Ok(gathered) => gathered,
         Err(outcome) => return Ok(*outcome),
@@ -230,8 +248,8 @@ fn verify(args: &Args, inputs: &Inputs) -> Result<Outcome> {
         runtime_event_log: read(&args.runtime_event_log)?,
         init_data: read(&args.init_data)?,
     };
-    args.kind.require_use_for(&beside)?;
-    Ok(match evidence::parse(args.kind, &bytes, beside) {
+    kind.require_use_for(&beside)?;
+    Ok(match evidence::parse(kind, &bytes, beside) {
         Ok(evidence) => judge(&evidence, &gathered, inputs, args.revocation.into()).with_notes(gathered.notes),
         Err(refusal) => *refusal,
     })
@@ -285,6 +303,7 @@ fn appraised(appraisal: &Appraisal) -> Outcome {
         unchecked: Vec::new(),
         relaxed: appraisal.relaxed().to_vec(),
         notes: Vec::new(),
+        explanation: Explanation::of_appraisal(appraisal),
     }
     .with_claims(appraisal.claims())
     .with_unchecked(appraisal.unchecked())

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, process::ExitCode};
 
 use evidence_formats::code::{Code, Coded};
 use serde::Serialize;
-use verifier::{Claims, TcbStatus, Unchecked};
+use verifier::{Claims, Explanation, TcbStatus, Unchecked};
 
 use super::super::output::{self, Format};
 
@@ -14,7 +14,7 @@ const UNDECIDED: u8 = 3;
 /// The three answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(in crate::cli) enum Verdict {
     /// Authentic, passes the baseline, and affirming where a policy was given.
     Accepted,
     /// Refused for a reason that no further endorsement could mend.
@@ -25,8 +25,8 @@ pub(super) enum Verdict {
 
 /// The object that `--format json` prints.
 #[derive(Debug, Serialize)]
-pub(super) struct Outcome {
-    pub(super) verdict: Verdict,
+pub(in crate::cli) struct Outcome {
+    pub(in crate::cli) verdict: Verdict,
     pub(super) code: Option<Code>,
     pub(super) reason: Option<String>,
     pub(super) claims: Option<Box<Claims>>,
@@ -38,6 +38,9 @@ pub(super) struct Outcome {
     pub(super) reasons: Vec<String>,
     /// Files that were ignored, and why things were not checked.
     pub(super) notes: Vec<String>,
+    /// Every check, for `countersign explain`.
+    #[serde(skip)]
+    pub(in crate::cli) explanation: Explanation,
 }
 
 impl Outcome {
@@ -55,6 +58,7 @@ impl Outcome {
             unchecked: Vec::new(),
             relaxed: Vec::new(),
             notes: Vec::new(),
+            explanation: Explanation::of_refusal(error),
         })
     }
 

@@ -1,19 +1,17 @@
 //! A decision in words: every check in order, with what was expected, what was found and which document said so.
 
-use std::fmt;
+mod earlier;
 
 use evidence_formats::code::{Code, Coded};
 use serde::Serialize;
 
+use self::earlier::{STAGES, stage_of};
 use crate::{
     Appraisal, Stage,
-    ar4si::{Tier, TrustValue},
-    recommendation::recommendation,
+    ar4si::{Tier, TrustLabel, TrustValue},
+    recommendation::{meaning, recommendation},
     reference::{MatchedSet, NearMiss, ReferenceRefusal},
 };
-
-/// The stages in the order in which they run.
-const STAGES: [&str; 7] = ["parse", "authenticate", "endorsement", "binding", "baseline", "reference", "policy"];
 
 /// What became of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,8 +49,12 @@ pub struct Check {
 pub struct Explanation {
     /// Code of the first refusal; absent when nothing refuses.
     pub code: Option<Code>,
+    /// What a refusal of that stage means, for somebody who sees one for the first time.
+    pub meaning: Option<&'static str>,
     /// The checks in the order in which they ran.
     pub checks: Vec<Check>,
+    /// Stages that did not run, because an earlier one refused.
+    pub not_run: Vec<&'static str>,
     /// What the operator should do next, when something refuses.
     pub recommendation: Option<&'static str>,
 }
@@ -64,7 +66,6 @@ impl Explanation {
     pub fn of_refusal(error: &impl Coded) -> Self {
         let code = error.code();
         let failed = stage_of(code);
-        let passed = STAGES.into_iter().take_while(|stage| *stage != failed).map(stage_passed);
         let text = error.to_string();
         // The house form of an error is "expected …, found …".
         let (expected, found) = text.split_once(", found ").unwrap_or((text.as_str(), ""));
@@ -73,47 +74,28 @@ impl Explanation {
             check: code.to_string(),
             expected: expected.strip_prefix("expected ").unwrap_or(expected).to_owned(),
             found: found.to_owned(),
-            source: "the evidence".to_owned(),
+            source: earlier::source_of(code),
             outcome: CheckOutcome::Failed,
         };
-        Self { code: Some(code), checks: passed.chain([refusal]).collect(), recommendation: Some(recommendation(code)) }
+        let mut checks = earlier::passed_before(failed);
+        checks.push(refusal);
+        let not_run = STAGES.into_iter().skip_while(|stage| *stage != failed).skip(1).collect();
+        let recommendation = Some(recommendation(code));
+        Self { code: Some(code), meaning: meaning(code), checks, not_run, recommendation }
     }
 
     /// Of authentic evidence.
     #[must_use]
     pub fn of_appraisal(appraisal: &Appraisal) -> Self {
-        let before = STAGES.into_iter().take_while(|stage| *stage != "baseline").map(stage_passed);
-        let mut checks: Vec<Check> = before.collect();
+        let mut checks = earlier::passed(appraisal.claims(), appraisal.unchecked());
         checks.extend(unchecked(appraisal));
         checks.extend(baseline(appraisal));
         checks.extend(references(appraisal));
         checks.extend(policy(appraisal));
         checks.sort_by_key(|check| STAGES.iter().position(|stage| *stage == check.stage));
         let code = appraisal.code();
-        Self { code, checks, recommendation: code.map(recommendation) }
-    }
-}
-
-fn stage_of(code: Code) -> &'static str {
-    let stage = code.as_str().split('.').next().unwrap_or_default();
-    STAGES.into_iter().find(|known| *known == stage).unwrap_or("parse")
-}
-
-fn stage_passed(stage: &'static str) -> Check {
-    let (check, expected) = match stage {
-        "parse" => ("form", "evidence of a known version and exact length"),
-        "authenticate" => ("signature", "a signature of the hardware under a chain to a trust anchor"),
-        "endorsement" => ("collateral", "every certificate and revocation list that the chain needs"),
-        "binding" => ("freshness", "the nonce and key of this request in the evidence"),
-        other => (other, "the rules of the stage"),
-    };
-    Check {
-        stage,
-        check: check.to_owned(),
-        expected: expected.to_owned(),
-        found: "as expected".to_owned(),
-        source: "the evidence and its endorsements".to_owned(),
-        outcome: CheckOutcome::Passed,
+        let recommendation = code.map(recommendation);
+        Self { code, meaning: code.and_then(meaning), checks, not_run: Vec::new(), recommendation }
     }
 }
 
@@ -215,6 +197,20 @@ fn refused_check(refusal: &ReferenceRefusal) -> Check {
     }
 }
 
+/// What a policy affirms under a label (AR4SI section 2.3.3).
+const fn affirmed_when(label: TrustLabel) -> &'static str {
+    match label {
+        TrustLabel::InstanceIdentity => "affirming: a machine that is known by its identity",
+        TrustLabel::Configuration => "affirming: a configuration that is approved",
+        TrustLabel::Executables => "affirming: code that is approved",
+        TrustLabel::FileSystem => "affirming: a file system that is approved",
+        TrustLabel::Hardware => "affirming: genuine hardware without known faults",
+        TrustLabel::RuntimeOpaque => "affirming: memory that the host cannot read",
+        TrustLabel::StorageOpaque => "affirming: storage that only the guest can read",
+        TrustLabel::SourcedData => "affirming: launch data that are expected",
+    }
+}
+
 fn policy(appraisal: &Appraisal) -> Vec<Check> {
     let Some(policy) = appraisal.policy() else { return Vec::new() };
     let check = |check: String, expected: &str, found: String, outcome| Check {
@@ -235,7 +231,7 @@ fn policy(appraisal: &Appraisal) -> Vec<Check> {
                 Tier::Warning if allowed(label.as_str()) => CheckOutcome::Relaxed,
                 Tier::None | Tier::Warning | Tier::Contraindicated => CheckOutcome::Failed,
             };
-            check(label.to_string(), "affirming", format!("{} ({})", value.as_i8(), value.tier()), outcome)
+            check(label.to_string(), affirmed_when(label), format!("{} ({})", value.as_i8(), value.tier()), outcome)
         })
         .collect();
     if claims.is_empty() {
@@ -244,33 +240,7 @@ fn policy(appraisal: &Appraisal) -> Vec<Check> {
             check(reason.code.to_string(), "a verdict of the policy", reason.text.clone(), CheckOutcome::Failed)
         }));
     }
-    let remarks = appraisal.remarks().iter().filter(|_| appraisal.code().is_some());
-    checks.extend(remarks.map(|remark| check("remark".to_owned(), "nothing", remark.clone(), CheckOutcome::Failed)));
     checks
-}
-
-impl fmt::Display for Explanation {
-    /// One line a check, then the recommendation.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for check in &self.checks {
-            let mark = match check.outcome {
-                CheckOutcome::Passed => "ok       ",
-                CheckOutcome::Failed => "FAILED   ",
-                CheckOutcome::Relaxed => "relaxed  ",
-                CheckOutcome::Unchecked => "unchecked",
-            };
-            writeln!(
-                f,
-                "{mark}  {:12}  {}: expected {}; found {} [{}]",
-                check.stage, check.check, check.expected, check.found, check.source
-            )?;
-        }
-        match (self.code, self.recommendation) {
-            (Some(code), Some(recommendation)) => writeln!(f, "refused with {code}: {recommendation}"),
-            (Some(code), None) => writeln!(f, "refused with {code}"),
-            (None, _) => writeln!(f, "nothing refuses"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -302,6 +272,15 @@ mod tests {
         text
     }
 
+    /// One line a check.
+    fn lines(explanation: &Explanation) -> String {
+        let line = |check: &Check| {
+            let Check { stage, check, expected, found, source, outcome } = check;
+            format!("{outcome:?} {stage} {check}: {expected}; {found} [{source}]\n")
+        };
+        without_digest(&explanation.checks.iter().map(line).collect::<String>())
+    }
+
     fn without_digest(text: &str) -> String {
         let policy = AppraisalPolicy::built_in().unwrap().id().to_string();
         text.replace(&policy, "default-appraisal").replace(&"9f".repeat(48), "9f…").replace(&"01".repeat(48), "01…")
@@ -309,22 +288,22 @@ mod tests {
 
     #[test]
     fn a_good_guest_in_words() {
-        let text = explain(claims(), &values([set(4, launch(LAUNCH))])).to_string();
         let wanted = "\
-ok         parse         form: expected evidence of a known version and exact length; found as expected [the evidence and its endorsements]
-ok         authenticate  signature: expected a signature of the hardware under a chain to a trust anchor; found as expected [the evidence and its endorsements]
-ok         endorsement   collateral: expected every certificate and revocation list that the chain needs; found as expected [the evidence and its endorsements]
-ok         binding       freshness: expected the nonce and key of this request in the evidence; found as expected [the evidence and its endorsements]
-ok         baseline      every rule: expected no rule broken; found no rule broken [the baseline]
-ok         reference     launch: expected the values of workload web; found the same [web-prod v4]
-ok         policy        instance-identity: expected affirming; found 2 (affirming) [default-appraisal]
-ok         policy        configuration: expected affirming; found 2 (affirming) [default-appraisal]
-ok         policy        executables: expected affirming; found 3 (affirming) [default-appraisal]
-ok         policy        hardware: expected affirming; found 2 (affirming) [default-appraisal]
-ok         policy        runtime-opaque: expected affirming; found 2 (affirming) [default-appraisal]
-nothing refuses
+Passed parse form: evidence of a known kind and version, whole and without anything else; an SEV-SNP report, version 5 [the evidence]
+Passed authenticate signatures: a signature of the hardware, under a chain to a trust anchor; signed by the key of one chip (VCEK), product Genoa [AMD's certificates]
+Passed endorsement revocation: every certificate current and none revoked; none revoked [AMD's certificates]
+Passed binding freshness: the nonce and the key of this request in the evidence; the evidence carries them [the request]
+Passed baseline every rule: no rule broken; no rule broken [the baseline]
+Passed reference launch: the values of workload web; the same [web-prod v4]
+Passed policy instance-identity: affirming: a machine that is known by its identity; 2 (affirming) [default-appraisal]
+Passed policy configuration: affirming: a configuration that is approved; 2 (affirming) [default-appraisal]
+Passed policy executables: affirming: code that is approved; 3 (affirming) [default-appraisal]
+Passed policy hardware: affirming: genuine hardware without known faults; 2 (affirming) [default-appraisal]
+Passed policy runtime-opaque: affirming: memory that the host cannot read; 2 (affirming) [default-appraisal]
 ";
-        assert_eq!(without_digest(&text), wanted);
+        let explanation = explain(claims(), &values([set(4, launch(LAUNCH))]));
+        assert_eq!(lines(&explanation), wanted);
+        assert_eq!((explanation.code, explanation.meaning, explanation.recommendation), (None, None, None));
     }
 
     #[test]
@@ -333,24 +312,24 @@ nothing refuses
         let wanted = values([set(4, Measurement { host_data, ..launch(LAUNCH) })]);
         let explanation = explain(claims(), &wanted);
         assert_eq!(explanation.code.unwrap().as_str(), "reference.no_match");
-        let text = without_digest(&explanation.to_string());
+        let text = lines(&explanation);
         let zero = "00".repeat(32);
-        assert!(text.contains(&format!(
-            "FAILED     reference     host_data: expected 01…; found {zero} [differs from web-prod v4 in host data only]"
-        )), "{text}");
-        assert!(text.contains("refused with reference.no_match: compare the image with the set that is named nearest"));
+        let wanted = format!("Failed reference host_data: 01…; {zero} [differs from web-prod v4 in host data only]");
+        assert!(text.contains(&wanted), "{text}");
+        let advice = explanation.recommendation.unwrap();
+        assert!(advice.starts_with("compare the image with the set that is named nearest"), "{advice}");
     }
 
     #[test]
     fn every_refusal_of_reference_values_has_its_line() {
-        let lines = |change: fn(&mut crate::reference::ReferenceSet)| {
+        let refusal = |change: fn(&mut crate::reference::ReferenceSet)| {
             let mut set = set(4, launch(LAUNCH));
             change(&mut set);
-            let text = explain(claims(), &values([set])).to_string();
-            text.lines().find(|line| line.contains("FAILED") && line.contains(" reference ")).unwrap().to_owned()
+            let text = lines(&explain(claims(), &values([set])));
+            text.lines().find(|line| line.starts_with("Failed reference ")).unwrap().to_owned()
         };
-        assert!(lines(|set| set.revoked_at = Some(now())).contains("found web-prod v4 revoked"));
-        assert!(lines(|set| set.not_after = now()).contains("found web-prod v4 expired on 2027-01-15T08:00:00Z"));
+        assert!(refusal(|set| set.revoked_at = Some(now())).contains("; web-prod v4 revoked"));
+        assert!(refusal(|set| set.not_after = now()).contains("; web-prod v4 expired on 2027-01-15T08:00:00Z"));
         let none = explain(claims(), &ReferenceValues::new());
         assert_eq!(none.code.unwrap().as_str(), "reference.none_configured");
     }
@@ -389,7 +368,7 @@ nothing refuses
         let failed: Vec<&str> = explanation
             .checks
             .iter()
-            .filter(|check| check.outcome == CheckOutcome::Failed && check.check != "remark")
+            .filter(|check| check.outcome == CheckOutcome::Failed)
             .map(|check| check.check.as_str())
             .collect();
         assert_eq!(failed, [DEBUG, "launch", "configuration", "executables", "runtime-opaque"]);
