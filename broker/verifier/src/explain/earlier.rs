@@ -109,6 +109,8 @@ fn kind(raw: &RawClaims) -> String {
         RawClaims::Tdx(tdx) => format!("a TDX quote, version {}", tdx.quote_version),
         RawClaims::Tpm(_) => "a TPM quote".to_owned(),
         RawClaims::Azure(azure) => format!("{} of Azure's paravisor, with its TPM's quote", kind(&azure.hardware)),
+        RawClaims::HostedVtpm(both) => format!("{}, with the quote of the host's TPM", kind(&both.hardware)),
+        RawClaims::Svsm(both) => format!("{} of an SVSM, with its TPM's quote", kind(&both.hardware)),
     }
 }
 
@@ -126,12 +128,13 @@ fn voucher(raw: &RawClaims) -> String {
         RawClaims::Tpm(tpm) => {
             format!("signed by an attestation key that is proven by {}", provenance(tpm.ak_provenance))
         }
-        RawClaims::Azure(azure) => format!(
-            "{}; the TPM's quote is signed by a key that is proven by {}",
-            voucher(&azure.hardware),
-            provenance(azure.tpm.ak_provenance)
-        ),
+        RawClaims::Azure(azure) => with_tpm(&azure.hardware, azure.tpm.ak_provenance),
+        RawClaims::HostedVtpm(both) | RawClaims::Svsm(both) => with_tpm(&both.hardware, both.tpm.ak_provenance),
     }
+}
+
+fn with_tpm(hardware: &RawClaims, ak: AkProvenance) -> String {
+    format!("{}; the TPM's quote is signed by a key that is proven by {}", voucher(hardware), provenance(ak))
 }
 
 const fn provenance(ak: AkProvenance) -> &'static str {
@@ -142,6 +145,8 @@ const fn provenance(ak: AkProvenance) -> &'static str {
         AkProvenance::AkCertAzure => "Azure's certificate",
         AkProvenance::AkCertOperator => "a certificate of the operator",
         AkProvenance::Pinned => "its enrolment",
+        AkProvenance::SvsmEk => "the endorsement key that the SVSM's report names",
+        AkProvenance::EkActivated => "a credential that only the TPM of its endorsement key could open",
     }
 }
 
@@ -152,6 +157,7 @@ fn revocation(raw: &RawClaims) -> String {
             |crl| format!("none revoked, by list {} of {}, due again on {}", crl.number, crl.issuer, crl.next_update),
         ),
         RawClaims::Azure(azure) => revocation(&azure.hardware),
+        RawClaims::HostedVtpm(both) | RawClaims::Svsm(both) => revocation(&both.hardware),
         RawClaims::Tdx(_) | RawClaims::Tpm(_) => "none revoked".to_owned(),
     }
 }
@@ -169,5 +175,6 @@ fn vendor(raw: &RawClaims) -> &'static str {
         RawClaims::Tdx(_) => "Intel's certificates",
         RawClaims::Tpm(_) => "the attestation key's proof",
         RawClaims::Azure(azure) => vendor(&azure.hardware),
+        RawClaims::HostedVtpm(both) | RawClaims::Svsm(both) => vendor(&both.hardware),
     }
 }
