@@ -64,6 +64,14 @@ impl AzureGuest {
         Ok(fs::rename(beside, file)?)
     }
 
+    /// Leaves another event log where the kernel has the firmware's.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn leave_boot_log(&self, log: &[u8]) -> Result<()> {
+        Ok(fs::write(self.path("boot-log"), log)?)
+    }
+
     /// A connection to its TPM.
     ///
     /// # Errors
@@ -80,7 +88,7 @@ impl AzureGuest {
         let mut command = Command::new(binary("countersign-agent")?);
         command.arg("--tsm-root").arg(self.path("no-tsm")).arg("--sev-guest-device").arg(self.path("no-device"));
         command.arg("--tpm-address").arg(format!("unix:{}", self.path("tpm").display()));
-        command.arg("--tpm-event-log").arg(self.path("no-log")).arg("--tpm-ima-log").arg(self.path("no-list"));
+        command.arg("--tpm-event-log").arg(self.path("boot-log")).arg("--tpm-ima-log").arg(self.path("no-list"));
         command.arg("--metadata-service").arg(&self.metadata).current_dir(self.directory.path());
         Ok(command)
     }

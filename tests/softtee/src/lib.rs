@@ -6,6 +6,7 @@
 //!
 //! Nothing here is secure. Evidence from it is accepted only where its trust anchors were configured by hand.
 pub mod amd;
+pub mod boot_log;
 pub mod corim;
 pub mod der;
 pub mod image;

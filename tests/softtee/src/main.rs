@@ -61,7 +61,8 @@ enum Command {
     },
     /// Serve a guest's TPM behind a paravisor, and the cloud's metadata service, until SIGTERM or SIGINT. Needs swtpm.
     Paravisor {
-        /// Existing directory: DIR/tpm becomes the TPM's socket, DIR/metadata holds the address of the metadata service.
+        /// Existing directory: DIR/tpm becomes the TPM's socket, DIR/metadata holds the address of the metadata service,
+        /// DIR/boot-log the firmware's event log.
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
         /// The guest's state, TOML or JSON (*.json), read again for each report; default: a healthy SNP guest on Milan.
@@ -245,6 +246,9 @@ async fn paravisor(directory: &Path, source: StateSource) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("expected to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("expected to listen for SIGINT")?;
     let paravisor = Paravisor::at(&directory.join("tpm"), source)?;
+    if let Some(log) = paravisor.boot_log() {
+        write(&directory.join("boot-log"), &log.to_bytes())?;
+    }
     // Last, and whole: who waits for it finds everything ready.
     let (file, beside) = (directory.join("metadata"), directory.join("metadata.new"));
     write(&beside, paravisor.metadata().as_bytes())?;

@@ -1,4 +1,5 @@
-//! The highest CRL number that was seen of each issuer, so that a restart does not forget it.
+//! The highest CRL number that was seen of each issuer, and the highest number and date of Intel's collateral, so that a
+//! restart does not forget them.
 
 use verifier::{CrlFloors, x509::CrlNumber};
 

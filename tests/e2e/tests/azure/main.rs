@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod healthy;
+mod logs;
 mod mixed;
 mod refused;
 

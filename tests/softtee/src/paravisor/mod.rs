@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use tee::tpm::{EkKind, Hierarchy, PersistentHandle, PublicTemplate, Tpm, TpmAddress};
 use tempfile::TempDir;
 
+use crate::boot_log::BootLog;
 use crate::swtpm::SwTpm;
 use crate::tsm::StateSource;
 use claims::Keys;
@@ -41,6 +42,7 @@ pub struct Paravisor {
     _tpm: SwTpm,
     socket: PathBuf,
     metadata: String,
+    boot_log: Option<BootLog>,
     _directory: Option<TempDir>,
 }
 
@@ -63,6 +65,11 @@ impl Paravisor {
         let swtpm = SwTpm::bare()?;
         let upstream = Upstream::connect(&swtpm.address())?;
         let tpm = Tpm::over(Box::new(upstream.clone()));
+        let boot = source.load()?.paravisor;
+        let boot_log = boot.command_line.map(|command_line| BootLog::healthy(&command_line, boot.secure_boot));
+        if let Some(log) = &boot_log {
+            log.measure_into(&tpm)?;
+        }
         let keys =
             Keys { ak: make_attestation_key(&tpm)?, ek: claims::modulus(tpm.create_ek(EkKind::Rsa2048)?.public())? };
         let reporter = Arc::new(Mutex::new(Reporter::new(source.clone(), tpm, keys)));
@@ -70,13 +77,19 @@ impl Paravisor {
             UnixListener::bind(socket).with_context(|| format!("expected to listen on {}", socket.display()))?;
         Proxy::new(upstream, reporter).serve(listener);
         let metadata = MetadataService::new(source).serve()?;
-        Ok(Self { _tpm: swtpm, socket: socket.to_owned(), metadata, _directory: None })
+        Ok(Self { _tpm: swtpm, socket: socket.to_owned(), metadata, boot_log, _directory: None })
     }
 
     /// Where the guest has its TPM.
     #[must_use]
     pub fn tpm(&self) -> TpmAddress {
         TpmAddress::Unix(self.socket.clone())
+    }
+
+    /// The firmware's event log, where something booted.
+    #[must_use]
+    pub const fn boot_log(&self) -> Option<&BootLog> {
+        self.boot_log.as_ref()
     }
 
     /// Where the metadata service is: `http://127.0.0.1:PORT`.

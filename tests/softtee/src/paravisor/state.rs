@@ -52,6 +52,8 @@ pub struct ParavisorState {
     pub secure_boot: bool,
     /// `console-enabled` of the claims.
     pub console: bool,
+    /// The kernel's command line when a unified kernel image is measured into the TPM at the start; none: nothing boots.
+    pub command_line: Option<String>,
     /// What the metadata service does.
     pub metadata: MetadataFault,
 }
@@ -66,6 +68,7 @@ impl Default for ParavisorState {
             bound: true,
             secure_boot: true,
             console: false,
+            command_line: None,
             metadata: MetadataFault::None,
         }
     }

@@ -52,9 +52,19 @@ mod tests {
         for number in [9, 0x100, 7] {
             store.raise_crl_floor("ARK-Milan", CrlNumber::from(number)).await.unwrap();
         }
+        // Intel's collateral has subjects of its own, and dates for numbers.
+        let subject = "tcbEvaluationDataNumber of TCB info 00806f050000";
+        for number in [17, 20, 19] {
+            store.raise_crl_floor(subject, CrlNumber::from(number)).await.unwrap();
+        }
+        for time in [1_792_714_008, 1_792_714_007] {
+            store.raise_crl_floor("thisUpdate of CN=root", CrlNumber::from(time)).await.unwrap();
+        }
         drop(store);
         let floors = SqliteStore::open(&path).await.unwrap().crl_floors().await.unwrap();
         assert_eq!(floors.of("ARK-Milan"), Some(CrlNumber::from(0x100)));
         assert_eq!(floors.of("ARK-Genoa"), None);
+        assert_eq!(floors.of(subject), Some(CrlNumber::from(20)));
+        assert_eq!(floors.of("thisUpdate of CN=root"), Some(CrlNumber::from(1_792_714_008)));
     }
 }
