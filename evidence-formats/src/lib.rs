@@ -13,6 +13,7 @@ pub mod cbor;
 pub mod code;
 pub mod corim;
 pub mod digest;
+pub mod endorsement;
 pub mod eventlog;
 pub mod evidence;
 pub mod hcl;

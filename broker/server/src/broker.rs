@@ -20,6 +20,7 @@ use crate::{
     clock,
     collateral::{Collateral, ek_anchors},
     config::{Config, Limits},
+    endorsements::{Ground, Library},
     enrolment::EnrolmentTerms,
     http::rate::RateLimit,
     leases::{Places, SharedLeaseKey},
@@ -69,6 +70,7 @@ pub(crate) struct Broker {
     pub(crate) jwks: Bytes,
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
+    pub(crate) library: Library,
     pub(crate) enrolment: ArcSwap<EnrolmentTerms>,
     pub(crate) reference_trust: ArcSwap<ReferenceTrust>,
     pub(crate) chains: ChainCache,
@@ -98,6 +100,7 @@ impl Broker {
         let rules = Rulebook::load(&*store, &tenant).await?;
         let collateral = Collateral::read(&config.verification)?;
         let reference_trust = ReferenceTrust::read(&config.reference_values, &tenant)?;
+        let library = Library::open(Arc::clone(&store), ground(&collateral), &config.endorsements).await?;
         let floors = store.crl_floors().await?;
         let newest_event = store.newest_lease_event().await?;
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -120,6 +123,7 @@ impl Broker {
             jwks,
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
+            library,
             enrolment: ArcSwap::from_pointee(enrolment_terms(config)?),
             reference_trust: ArcSwap::from_pointee(reference_trust),
             chains: ChainCache::default(),
@@ -143,14 +147,23 @@ impl Broker {
     }
 
     /// Reads trust anchors, endorsements and the signers of reference values again: all of them or none.
-    pub(crate) fn reload_collateral(&self, config: &Config) -> Result<()> {
+    pub(crate) async fn reload_collateral(&self, config: &Config) -> Result<()> {
         let enrolment = enrolment_terms(config)?;
         let reference_trust = ReferenceTrust::read(&config.reference_values, &self.tenant)?;
-        self.collateral.store(Arc::new(Collateral::read(&config.verification)?));
+        let collateral = Collateral::read(&config.verification)?;
+        self.library.stand_on(ground(&collateral)).await?;
+        self.collateral.store(Arc::new(collateral));
         self.enrolment.store(Arc::new(enrolment));
         self.reference_trust.store(Arc::new(reference_trust));
         self.chains.clear();
         tracing::info!("endorsements reloaded");
+        Ok(())
+    }
+
+    /// Takes over vendor documents and CRL floors of other brokers on the same store, and fetches what grows old.
+    pub(crate) async fn refresh_endorsements(&self) -> Result<()> {
+        self.library.keep_fresh().await?;
+        self.crl_floors.store(Arc::new(self.store.crl_floors().await?));
         Ok(())
     }
 
@@ -201,6 +214,10 @@ impl Broker {
 fn enrolment_terms(config: &Config) -> Result<EnrolmentTerms> {
     let anchors = ek_anchors(&config.enrolment.ek_trust_anchors)?;
     Ok(EnrolmentTerms { anchors, settings: config.enrolment.clone() })
+}
+
+fn ground(collateral: &Collateral) -> Ground {
+    Ground { anchors: collateral.anchors.clone(), directory: collateral.endorsements.clone() }
 }
 
 /// The numbers of the CRLs and the collateral that the hardware's chain was checked against.

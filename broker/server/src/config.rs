@@ -16,6 +16,10 @@ use verifier::{
 
 mod enrolment;
 
+use crate::endorsements;
+pub use crate::endorsements::settings::{
+    Mirror, Settings as Endorsements, SettingsError as EndorsementsError, StaleCrl,
+};
 pub use enrolment::{Approval, Bounded, Enrolment};
 
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
@@ -53,6 +57,11 @@ pub struct Config {
     /// Who may sign reference values, and what is taken without.
     #[serde(default)]
     pub reference_values: ReferenceTrust,
+    /// Where vendor documents come from, and how old they may be.
+    #[serde(default)]
+    pub endorsements: Endorsements,
+    /// Own listener of the mirror of vendor documents; absent: nothing is mirrored.
+    pub mirror: Option<Mirror>,
 }
 
 /// Who may sign reference values (CoRIM).
@@ -208,6 +217,14 @@ pub enum ConfigError {
         /// Why.
         source: BaselineError,
     },
+    /// A number of the endorsements' settings is out of its range.
+    #[error("{}: {cause}", path.display())]
+    Endorsements {
+        /// Which file.
+        path: PathBuf,
+        /// Which number; part of the text, and therefore not a source.
+        cause: EndorsementsError,
+    },
     /// A number is out of its range.
     #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
     Range {
@@ -242,6 +259,8 @@ impl Config {
         let mut config: Self = toml::from_str(text)
             .map_err(|cause| ConfigError::Syntax { path: path.to_path_buf(), cause: Box::new(cause) })?;
         config.limits.in_range(path)?;
+        let in_range = config.endorsements.in_range();
+        in_range.map_err(|cause| ConfigError::Endorsements { path: path.to_path_buf(), cause })?;
         let consistent = config.baseline.consistent();
         consistent.map_err(|source| ConfigError::Baseline { path: path.to_path_buf(), source })?;
         config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
@@ -253,6 +272,7 @@ impl Config {
         let optional = self.verification.endorsements.iter_mut().chain(&mut self.verification.trust_anchors);
         let optional = optional.chain(&mut self.enrolment.ek_trust_anchors);
         let signers = self.reference_values.signers.iter_mut().map(|signer| &mut signer.file);
+        let optional = optional.chain(endorsements::paths(&mut self.endorsements));
         for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional).chain(signers) {
             *path = directory.join(&*path);
         }

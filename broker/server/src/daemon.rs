@@ -33,15 +33,23 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
         Some(metrics) => Some(bind(metrics.listen).await?),
         None => None,
     };
+    let mirror = match &config.mirror {
+        Some(mirror) => Some(bind(mirror.listen).await?),
+        None => None,
+    };
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     watch_signals(&mut tasks, &stop, &broker, path)?;
     tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_endorsements(Arc::clone(&broker), stop.clone()));
     if let Some(listener) = metrics {
         let (router, limits, stop) = (http::metrics(Arc::clone(&broker)), config.limits.clone(), stop.clone());
         tasks.spawn(async move { listener::serve_plain(listener, router, &limits, stop.cancelled()).await });
+    }
+    if let (Some(settings), Some(listener)) = (&config.mirror, mirror) {
+        tasks.spawn(mirrored(listener, settings.tls.then(|| Arc::clone(&tls)), Arc::clone(&broker), stop.clone()));
     }
     let address = api.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -49,8 +57,24 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     let counted = Arc::clone(&broker.metrics);
     listener::serve_tls(api, tls, router, &config.limits, counted, stop.cancelled()).await;
     tasks.join_all().await;
+    broker.library.finish().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves the mirror until `stop`.
+async fn mirrored(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    broker: Arc<Broker>,
+    stop: CancellationToken,
+) {
+    let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
+    let router = http::mirror(broker);
+    match tls {
+        Some(tls) => listener::serve_tls(listener, tls, router, &limits, metrics, stop.cancelled()).await,
+        None => listener::serve_plain(listener, router, &limits, stop.cancelled()).await,
+    }
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
@@ -69,8 +93,7 @@ fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    let reloaded = Config::read(&path).map_err(Into::into).and_then(|config| broker.reload_collateral(&config));
-                    if let Err(error) = reloaded {
+                    if let Err(error) = reload(&broker, &path).await {
                         tracing::error!(error = format!("{error:#}"), "not reloaded: the old endorsements stay");
                     }
                 }
@@ -80,6 +103,19 @@ fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc
         stop.cancel();
     });
     Ok(())
+}
+
+async fn reload(broker: &Broker, path: &Path) -> Result<()> {
+    broker.reload_collateral(&Config::read(path)?).await
+}
+
+async fn keep_endorsements(broker: Arc<Broker>, stop: CancellationToken) {
+    every(broker.library.refresh_period(), &stop, || async {
+        if let Err(error) = broker.refresh_endorsements().await {
+            tracing::error!(error = format!("{error:#}"), "endorsements not refreshed");
+        }
+    })
+    .await;
 }
 
 async fn keep_rules(broker: Arc<Broker>, stop: CancellationToken) {

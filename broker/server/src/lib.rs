@@ -15,6 +15,7 @@ mod collateral;
 pub mod config;
 mod daemon;
 mod decision;
+mod endorsements;
 mod enrolment;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -20,9 +20,9 @@ pub(crate) struct RequestLabels {
 /// Labels of an attestation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AttestationLabels {
-    /// `affirmed` or `refused`.
+    /// `affirmed`, `refused`, or `undecided` for want of a vendor's document.
     pub(crate) outcome: &'static str,
-    /// The code of a refusal, empty when affirmed.
+    /// The code of a refusal or of what is missing, empty when affirmed.
     pub(crate) code: &'static str,
 }
 

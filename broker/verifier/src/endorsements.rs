@@ -165,12 +165,7 @@ impl Endorsements {
 
     fn add_signed(&mut self, kind: CollateralKind, file: &[u8]) -> Result<EndorsementKind, EndorsementError> {
         self.require_room()?;
-        if self.signed_documents.iter().all(|(_, known)| **known != *file) {
-            let mut document = Sha256Digest([0; 32]);
-            document.0.copy_from_slice(digest::digest(&digest::SHA256, file).as_ref());
-            self.everything.note(&document);
-            self.signed_documents.push((kind, file.into()));
-        }
+        self.push_signed(kind, file.into());
         Ok(match kind {
             CollateralKind::TcbInfo => EndorsementKind::TcbInfo,
             CollateralKind::QeIdentity => EndorsementKind::QeIdentity,
@@ -182,22 +177,59 @@ impl Endorsements {
         match kind {
             DerKind::Certificate => {
                 let certificate = Certificate::parse_der(der)?;
-                if self.certificates.iter().all(|known| known.digest() != certificate.digest()) {
-                    if certificate.may_sign_certificates() {
-                        self.authorities.note(certificate.digest());
-                    }
-                    self.everything.note(certificate.digest());
-                    self.certificates.push(Arc::new(certificate));
-                }
+                self.push_certificate(Arc::new(certificate));
             }
             DerKind::Crl => {
                 let crl = Crl::parse_der(der)?;
-                if self.crls.iter().all(|known| known.digest() != crl.digest()) {
-                    self.authorities.note(crl.digest());
-                    self.everything.note(crl.digest());
-                    self.crls.push(Arc::new(crl));
-                }
+                self.push_crl(Arc::new(crl));
             }
+        }
+        Ok(())
+    }
+
+    fn push_certificate(&mut self, certificate: Arc<Certificate>) {
+        if self.certificates.iter().all(|known| known.digest() != certificate.digest()) {
+            if certificate.may_sign_certificates() {
+                self.authorities.note(certificate.digest());
+            }
+            self.everything.note(certificate.digest());
+            self.certificates.push(certificate);
+        }
+    }
+
+    fn push_crl(&mut self, crl: Arc<Crl>) {
+        if self.crls.iter().all(|known| known.digest() != crl.digest()) {
+            self.authorities.note(crl.digest());
+            self.everything.note(crl.digest());
+            self.crls.push(crl);
+        }
+    }
+
+    fn push_signed(&mut self, kind: CollateralKind, bytes: Arc<[u8]>) {
+        if self.signed_documents.iter().all(|(_, known)| **known != *bytes) {
+            let mut document = Sha256Digest([0; 32]);
+            document.0.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
+            self.everything.note(&document);
+            self.signed_documents.push((kind, bytes));
+        }
+    }
+
+    /// Adds every document of `other`, without parsing it again.
+    ///
+    /// # Errors
+    /// [`EndorsementError::TooMuch`] when together they are more than any set has; what fitted was added.
+    pub fn extend(&mut self, other: &Self) -> Result<(), EndorsementError> {
+        for certificate in &other.certificates {
+            self.require_room()?;
+            self.push_certificate(Arc::clone(certificate));
+        }
+        for crl in &other.crls {
+            self.require_room()?;
+            self.push_crl(Arc::clone(crl));
+        }
+        for (kind, bytes) in &other.signed_documents {
+            self.require_room()?;
+            self.push_signed(*kind, Arc::clone(bytes));
         }
         Ok(())
     }

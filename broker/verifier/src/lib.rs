@@ -29,7 +29,9 @@ pub mod snp;
 pub mod tdx;
 mod timestamp;
 pub mod tpm;
+mod vendor_document;
 pub mod vtpm;
+mod wanted;
 pub mod x509;
 
 pub use anchors::{AnchorError, AnchorOrigin, TrustAnchors};
@@ -49,3 +51,7 @@ pub use recommendation::{meaning, meaning_of, recommendation, recommendation_of}
 pub use result::{AttestationResult, ResultProfile, ResultTerms, StatusPlace};
 pub use revocation::Revocation;
 pub use timestamp::Timestamp;
+pub use vendor_document::{
+    AuthenticDocument, DocumentError, DocumentFloor, DocumentTerms, authenticate_document, reauthenticate_document,
+};
+pub use wanted::{wanted_of_machine, wanted_of_vendor};

@@ -7,8 +7,18 @@ use crate::Finding;
 
 /// What a package, with everything that it links, must stay free of.
 const MUST_NOT_LINK: &[(&str, &[&str])] = &[
-    ("evidence-formats", &["tokio", "hyper", "reqwest", "sqlx", "openssl", "openssl-sys", "verifier", "keys", "tee"]),
-    ("verifier", &["tokio", "hyper", "reqwest", "sqlx", "openssl", "openssl-sys", "keys", "tee"]),
+    (
+        "evidence-formats",
+        &["tokio", "hyper", "reqwest", "sqlx", "openssl", "openssl-sys", "verifier", "keys", "tee", "rustls"],
+    ),
+    (
+        "verifier",
+        &["tokio", "hyper", "reqwest", "endorsements", "rustls", "sqlx", "openssl", "openssl-sys", "keys", "tee"],
+    ),
+    (
+        "endorsements",
+        &["verifier", "keys", "sqlx", "openssl", "openssl-sys", "ring", "reqwest", "axum", "countersign", "tee"],
+    ),
     ("keys", &["tokio", "hyper", "reqwest", "sqlx", "openssl", "openssl-sys", "evidence-formats", "verifier", "tee"]),
     ("tee", &["tokio", "hyper", "openssl", "openssl-sys", "verifier", "keys"]),
     ("countersign-agent", &["verifier", "openssl", "openssl-sys", "sqlx", "axum", "regorus", "ring", "countersign"]),

@@ -35,15 +35,24 @@ pub struct Setup<'a> {
     pub releases_to_simulated: bool,
     /// The alternatives of the reference set of [`WORKLOAD`] (JSON); default: softtee's healthy SNP guest.
     pub measurements: Option<&'a str>,
+    /// Whether the endorsements of softtee's healthy guests lie in the broker's directory.
+    pub has_endorsements: bool,
     /// Seconds that a nonce lives.
     pub nonce_seconds: u32,
-    /// More lines of the configuration file.
+    /// More lines of the configuration file; before the first table they are limits.
     pub more: &'a str,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { trusts_softtee: true, releases_to_simulated: true, measurements: None, nonce_seconds: 300, more: "" }
+        Self {
+            trusts_softtee: true,
+            releases_to_simulated: true,
+            measurements: None,
+            has_endorsements: true,
+            nonce_seconds: 300,
+            more: "",
+        }
     }
 }
 
@@ -67,7 +76,7 @@ impl Broker {
         // Free a moment ago; nobody else on this machine picks ports of this range one after the other.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut init = Command::new(binary("countersign")?);
-        init.arg("init").arg("--dir").arg(&place).args([
+        init.arg("init").arg("--offline").arg("--dir").arg(&place).args([
             "--listen",
             &format!("127.0.0.1:{port}"),
             "--name",
@@ -256,8 +265,11 @@ impl Broker {
 
 fn configure(file: &Path, setup: &Setup<'_>, softtee: &Path) -> Result<()> {
     let text = fs::read_to_string(file)?;
-    let mut text =
-        text.replace("endorsements = \"endorsements\"", &format!("endorsements = {:?}", softtee.join("endorsements")));
+    let directory = format!("endorsements = {:?}", softtee.join("endorsements"));
+    let mut text = match setup.has_endorsements {
+        true => text.replace("endorsements = \"endorsements\"", &directory),
+        false => text,
+    };
     // `[verification]` is the last table of the file.
     if setup.trusts_softtee {
         text.push_str(&format!("trust_anchors = [{:?}]\n", softtee.join("trust-anchors.pem")));

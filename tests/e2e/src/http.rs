@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 pub struct Client {
     config: Arc<ClientConfig>,
     port: u16,
+    patience: Duration,
 }
 
 /// An answer.
@@ -78,7 +79,14 @@ impl Client {
                 config.with_client_auth_cert(vec![CertificateDer::from(certificate)], key)?
             }
         };
-        Ok(Self { config: Arc::new(config), port })
+        Ok(Self { config: Arc::new(config), port, patience: Duration::from_secs(20) })
+    }
+
+    /// The same client, which waits so long for an answer.
+    #[must_use]
+    pub const fn waiting(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sends one request, with `body` as JSON.
@@ -113,7 +121,7 @@ impl Client {
     ) -> Result<StreamOwned<ClientConnection, TcpStream>> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
+        tcp.set_read_timeout(Some(self.patience))?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from("127.0.0.1")?;
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name)?;

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod paravisor;
 pub mod pem;
 mod pss;
+pub mod services;
 pub mod swtpm;
 pub mod tsm;
 pub mod x509;

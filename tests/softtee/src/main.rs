@@ -1,5 +1,6 @@
 //! The software TEE as a program: see `softtee help`.
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use softtee::corim::CorimPublisher;
 use softtee::intel::{IntelPki, PckCa, TdxPlatform};
 use softtee::paravisor::Paravisor;
 use softtee::pem;
+use softtee::services::{Faults, Services};
 use softtee::swtpm::{SwTpm, TpmPki};
 use softtee::tsm::{
     Extensions, Guest, GuestState, Provider, RegisterMount, ReportRequest, SimulatedGuest, StateSource, TsmMount,
@@ -90,6 +92,15 @@ enum Command {
         #[arg(long, value_name = "HEX")]
         launch: LaunchDigest,
     },
+    /// Serve what AMD, Intel and Azure serve, for every chip and platform of the made-up PKI, until killed.
+    Kds {
+        /// Where to listen.
+        #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// What goes wrong, TOML.
+        #[arg(long, value_name = "FILE")]
+        faults: Option<PathBuf>,
+    },
     /// Make one report.
     Report {
         /// The guest's state, TOML or JSON (*.json); default: a healthy SNP guest on Milan.
@@ -129,6 +140,7 @@ fn main() -> Result<()> {
             deliver(out, &report(source(state), &report_data, format)?)
         }
         Command::Corim { out, id, launch } => corim(&out, &id, launch),
+        Command::Kds { listen, faults } => serve_documents(listen, faults.as_deref()),
         Command::EventLog { state, out } => deliver(out, &source(state).load()?.tdx.event_log().to_bytes()),
     }
 }
@@ -200,6 +212,20 @@ fn endorsements_of(state: Option<&GuestState>, now: OffsetDateTime) -> Vec<(Stri
             files
         }
     }
+}
+
+fn serve_documents(listen: SocketAddr, faults: Option<&Path>) -> Result<()> {
+    let faults = match faults {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("expected to read {}", path.display()))?;
+            toml::from_str(&text).with_context(|| format!("expected faults in {}", path.display()))?
+        }
+        None => Faults::default(),
+    };
+    let services = Services::start(listen, faults).with_context(|| format!("expected to listen on {listen}"))?;
+    writeln!(std::io::stdout(), "softtee: {}", services.url())?;
+    services.wait();
+    Ok(())
 }
 
 fn snp_endorsements(processor: &SecureProcessor, now: OffsetDateTime) -> [(String, Vec<u8>); 2] {

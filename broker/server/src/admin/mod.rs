@@ -11,6 +11,7 @@ use axum::{
 use crate::broker::Broker;
 
 mod decisions;
+mod endorsements;
 mod enrollments;
 mod policies;
 mod reference_values;
@@ -39,6 +40,9 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/workloads/{id}", get(workloads::show))
         .route("/revocations", get(revocations::list).post(revocations::revoke))
         .route("/revocations/{id}", delete(revocations::lift))
+        .route("/endorsements", get(endorsements::status))
+        .route("/endorsements/fetch", post(endorsements::fetch))
+        .route("/endorsements/bundle", get(endorsements::export).put(endorsements::import))
         .route("/decisions", get(decisions::list))
         .route("/decisions/{id}", get(decisions::show))
 }

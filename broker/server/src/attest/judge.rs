@@ -7,14 +7,15 @@ use evidence_formats::{
     evidence::Evidence,
 };
 use verifier::{
-    Affirmed, Criteria, Expected, Explanation, Policing, Refusal, Terms, Warnings, appraise, authenticate,
-    reference::References, tpm::TpmTerms,
+    Affirmed, AuthenticateError, Criteria, Expected, Explanation, Policing, Refusal, Terms, Warnings, appraise,
+    authenticate, reference::References, tpm::TpmTerms,
 };
 
 use super::Admitted;
 use crate::{
     broker::Broker,
     decision::RecordedReason,
+    endorsements::{Held, Lacks},
     enrolment::{RegisterError, Standing},
 };
 
@@ -26,6 +27,8 @@ const UNPROVEN: Code = Code::new("authenticate.tpm.ak_unproven");
 pub(super) enum Verdict {
     /// Nothing can be judged: it leaves no record.
     Unparsable(RecordedReason),
+    /// It cannot be judged without more of the vendor's documents.
+    Lacking(Box<Lacking>),
     /// It is evidence, and not shown to be genuine, fresh and of this guest.
     NotAuthentic(RecordedReason, Explanation),
     /// It is authentic, and not what the operator wants.
@@ -34,8 +37,25 @@ pub(super) enum Verdict {
     Affirmed(Box<Affirmed>),
 }
 
-/// Authenticates and appraises. `standing` is what the register says of the evidence's attestation key.
-pub(super) fn judge(broker: &Broker, admitted: &Admitted, evidence: &Evidence, standing: &Standing) -> Verdict {
+/// Evidence, and what the register says of its attestation key.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub(super) evidence: Evidence,
+    pub(super) standing: Standing,
+}
+
+/// Evidence waits for documents.
+#[derive(Debug)]
+pub(super) struct Lacking {
+    /// Which.
+    pub(super) lacks: Lacks,
+    /// The refusal, should none of them come.
+    pub(super) refusal: (RecordedReason, Explanation),
+}
+
+/// Authenticates and appraises.
+pub(super) fn judge(broker: &Broker, admitted: &Admitted, case: &Case) -> Verdict {
+    let Case { evidence, standing } = case;
     if *standing == Standing::Revoked {
         return not_authentic(&RegisterError::Revoked);
     }
@@ -44,22 +64,23 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted, evidence: &Evidence, s
         Err(error) => return Verdict::Unparsable(reason(&error)),
     };
     let collateral = broker.collateral.load();
+    let held = broker.library.for_evidence(evidence);
     let floors = broker.crl_floors.load();
     let terms = Terms {
         anchors: &collateral.anchors,
-        revocation: collateral.revocation,
+        revocation: broker.library.revocation(collateral.revocation),
         expected: Expected::Binding(binding),
         now: admitted.now,
         memory: &broker.chains,
         crl_floors: &floors,
         tpm: &tpm_terms(standing),
     };
-    let authentic = match authenticate(evidence, &collateral.endorsements, &terms) {
+    let authentic = match authenticate(evidence, &held.endorsements, &terms) {
         Ok(authentic) => authentic,
         Err(error) if *standing == Standing::AwaitingApproval && error.code() == UNPROVEN => {
             return not_authentic(&RegisterError::AwaitingApproval);
         }
-        Err(error) => return not_authentic(&error),
+        Err(error) => return lacking_or_not_authentic(broker, evidence, &held, &error),
     };
     let rules = broker.rules.load();
     let criteria = Criteria {
@@ -72,6 +93,18 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted, evidence: &Evidence, s
         Ok(affirmed) => Verdict::Affirmed(Box::new(affirmed)),
         Err(refusal) => Verdict::NotAffirmed(refusal),
     }
+}
+
+/// Whether documents could change the answer: when one of them is what is wrong, or when the host's table has a VCEK of
+/// other firmware. Those that came while the evidence was judged may be what it lacked.
+fn lacking_or_not_authentic(broker: &Broker, evidence: &Evidence, held: &Held, error: &AuthenticateError) -> Verdict {
+    let lacks = broker.library.lacking(evidence, held);
+    let by_endorsement = error.code().as_str().starts_with("endorsement.");
+    if lacks.of_machine || (by_endorsement && (lacks.arrived || !lacks.ids.is_empty())) {
+        let refusal = (reason(error), Explanation::of_refusal(error));
+        return Verdict::Lacking(Box::new(Lacking { lacks, refusal }));
+    }
+    not_authentic(error)
 }
 
 /// What the register proves.

@@ -12,10 +12,17 @@
 //! guest asks again with a fresh nonce. Consuming before verification would let anybody who overhears a nonce burn it,
 //! and would need a second durable write for the decision.
 //!
+//! # When a vendor's document is missing
+//!
+//! Evidence is judged by what is here. Only when that is not enough, and nothing else speaks against it, documents are
+//! fetched and it is judged once more. What may come later is answered with 503: such an answer decides nothing, stores
+//! nothing and leaves the nonce alive.
+//!
 //! Evidence that does not even parse consumes nothing and leaves no record: it is counted. Evidence that parses and is
 //! not authentic leaves one of a bounded number of records, so that a flood cannot fill the disk.
 
 mod judge;
+mod lack;
 mod prepare;
 pub(crate) mod request;
 mod settle;
@@ -41,7 +48,7 @@ use crate::{
     metrics::AttestationLabels,
     nonce::{LiveNonce, NonceError},
 };
-use judge::Verdict;
+use judge::{Case, Verdict};
 use request::{AttestRequest, AttestResponse, Encoding, GrantKind, GrantRequest, SealTo};
 
 /// Bodies up to this many bytes are parsed where they arrive; longer ones on a processor's turn.
@@ -87,11 +94,15 @@ pub(crate) async fn attest(
         }
     };
     let standing = enrolment::look_up(broker, &evidence).await?;
-    let judged = {
-        let (broker, admitted) = (Arc::clone(broker), Arc::clone(&admitted));
-        on_processor(Arc::clone(&broker), move || judge::judge(&broker, &admitted, &evidence, &standing)).await?
+    let case = Arc::new(Case { evidence, standing });
+    let judged = judge(broker, &admitted, &case).await?;
+    let judged = if let Verdict::Lacking(lacking) = judged {
+        lack::complete(broker, &admitted, &case, *lacking).await?
+    } else {
+        judged
     };
     match judged {
+        Verdict::Lacking(lacking) => lack::refuse(broker, &admitted, *lacking).await,
         Verdict::Unparsable(reason) => {
             count(broker, "refused", reason.code.as_str());
             Err(Problem::new(StatusCode::FORBIDDEN, reason.code, reason.text))
@@ -108,6 +119,12 @@ pub(crate) async fn attest(
             settle::release(broker, admitted, *affirmed).await
         }
     }
+}
+
+/// Judges on a processor's turn.
+async fn judge(broker: &Arc<Broker>, admitted: &Arc<Admitted>, case: &Arc<Case>) -> Result<Verdict, Problem> {
+    let (for_work, admitted, case) = (Arc::clone(broker), Arc::clone(admitted), Arc::clone(case));
+    on_processor(Arc::clone(broker), move || judge::judge(&for_work, &admitted, &case)).await
 }
 
 /// The leases to renew, after their holder proved itself; `request` then asks for exactly those.

@@ -23,7 +23,7 @@ use crate::http::tls::{certificates, private_key};
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Most bytes of an answer.
-const ANSWER: usize = 16 * 1024 * 1024;
+const ANSWER: usize = 64 * 1024 * 1024;
 
 /// How to reach the broker, and how to print what it answers.
 #[derive(Debug, clap::Args)]
@@ -112,6 +112,11 @@ impl AdminClient {
         self.call(method, path, Some((media_type, body)))
     }
 
+    /// Asks for bytes.
+    pub(crate) fn download(&self, path: &str) -> Result<Bytes> {
+        self.answer(Method::GET, path, None)
+    }
+
     /// Sends a request without a body and reads the JSON of the answer.
     pub(crate) fn call<T: DeserializeOwned>(
         &self,
@@ -119,6 +124,12 @@ impl AdminClient {
         path: &str,
         body: Option<(&'static str, Bytes)>,
     ) -> Result<T> {
+        let answer = self.answer(method, path, body)?;
+        let answer = if answer.is_empty() { b"null" } else { &*answer };
+        serde_json::from_slice(answer).context("the broker's answer is not what this version expects")
+    }
+
+    fn answer(&self, method: Method, path: &str, body: Option<(&'static str, Bytes)>) -> Result<Bytes> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
         let (media_type, body) = body.unzip();
         if let Some(media_type) = media_type {
@@ -128,8 +139,7 @@ impl AdminClient {
         let answered = self.runtime.block_on(async { timeout(DEADLINE, self.exchange(request)).await });
         let (status, body) = answered.map_err(|_elapsed| anyhow!("{} did not answer in time", self.authority))??;
         if status.is_success() {
-            let body = if body.is_empty() { b"null" } else { &*body };
-            return serde_json::from_slice(body).context("the broker's answer is not what this version expects");
+            return Ok(body);
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => bail!("{}: {}", refusal.code, refusal.detail),

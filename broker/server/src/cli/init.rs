@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// DNS name or IP address under which guests reach the broker; may be repeated, the first one names it
     #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
     names: Vec<String>,
+    /// Fetch nothing from AMD and Intel: endorsements come by `countersign endorsements import` or as files
+    #[arg(long)]
+    offline: bool,
     /// How to print the result
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -172,6 +175,13 @@ fn admin_toml(url: &str) -> String {
     )
 }
 
+/// The vendors' own services. They learn which chips are attested here; docs/endorsements.md says how to put a mirror between.
+const SOURCES: &str = "[endorsements]\n\
+    sources = [\n    \
+    { kind = \"kds\", url = \"https://kdsintf.amd.com\" },\n    \
+    { kind = \"pcs\", url = \"https://api.trustedservices.intel.com\" },\n\
+    ]\n\n";
+
 fn countersign_toml(args: &Args, url: &str) -> String {
     format!(
         "# Made by `countersign init`. Every setting is described in docs/countersign.toml.\n\
@@ -184,10 +194,11 @@ fn countersign_toml(args: &Args, url: &str) -> String {
          certificate = \"tls/server.pem\"\n\
          key = \"tls/server.key\"\n\
          admin_ca = \"tls/admin-ca.pem\"\n\n\
-         [verification]\n\
+         {sources}[verification]\n\
          revocation = \"require\"\n\
          endorsements = \"endorsements\"\n",
         listen = args.listen,
+        sources = if args.offline { "" } else { SOURCES },
     )
 }
 
@@ -199,7 +210,8 @@ fn announce(made: &Made, format: Format) {
     let (config, ca, admin) = (made.config.display(), made.ca.display(), made.admin.display());
     output::print(&format!(
         "The broker is ready to start. Next:\n\
-         \n  1. Put the vendors' CRLs (and certificates that guests do not send) into the directory endorsements.\n\
+         \n  1. Vendors' certificates and CRLs are fetched as configured in [endorsements] of {config}; files in the\n     \
+               directory endorsements count, too, and without a network: countersign endorsements import.\n\
          \n  2. countersign serve --config {config}\n\
          \n  3. countersign reference-values add MEASUREMENTS.json --admin {admin}\n     \
                countersign secrets put disk-key --file KEYFILE --workload WORKLOAD --admin {admin}\n\

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod client;
+mod endorsements;
 mod enrollments;
 mod explain;
 mod files;
@@ -54,6 +55,8 @@ enum Command {
     Workloads(workloads::Args),
     /// End leases, and give none again to what is revoked
     Revoke(revoke::Args),
+    /// Show, fetch and carry the vendors' certificates, revocation lists and TCB documents
+    Endorsements(endorsements::Args),
     /// Say why a decision was made
     Explain(Box<explain::Args>),
     /// Check tokens that the broker issued
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Enrollments(args) => enrollments::run(&args),
         Command::Workloads(args) => workloads::run(&args),
         Command::Revoke(args) => revoke::run(&args),
+        Command::Endorsements(args) => endorsements::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),

@@ -23,6 +23,7 @@ mod events;
 pub(crate) mod identity;
 mod leases;
 pub(crate) mod listener;
+mod mirror;
 mod observe;
 pub(crate) mod problem;
 pub(crate) mod rate;
@@ -64,6 +65,16 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
 /// The route of the metrics listener.
 pub(crate) fn metrics(broker: Arc<Broker>) -> Router {
     Router::new().route("/metrics", get(scrape)).fallback(not_found).with_state(broker)
+}
+
+/// Every route of the mirror's listener.
+pub(crate) fn mirror(broker: Arc<Broker>) -> Router {
+    mirror::routes()
+        .fallback(not_found)
+        .method_not_allowed_fallback(other_method)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&broker), observe::observe))
+        .with_state(broker)
 }
 
 /// The process runs.

@@ -54,6 +54,12 @@ impl Problem {
         self
     }
 
+    /// Says when asking again makes sense.
+    pub(crate) fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
     /// Our fault: logged here with all causes, and the caller learns nothing but the code.
     pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let mut causes = error.to_string();

@@ -9,6 +9,7 @@ use thiserror::Error;
 use verifier::reference::ReferenceError;
 
 mod decisions;
+mod endorsements;
 mod enrolments;
 mod floors;
 mod keys;
@@ -19,6 +20,7 @@ mod secrets;
 pub(crate) mod sqlite;
 
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision, TpmCounters};
+pub(crate) use endorsements::{EndorsementStore, StoredEndorsement};
 pub(crate) use enrolments::{
     Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered, StoredEk,
 };
@@ -40,6 +42,7 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 /// Everything that a broker stores.
 pub(crate) trait Store:
     DecisionStore
+    + EndorsementStore
     + EnrolmentStore
     + FloorStore
     + KeyStore

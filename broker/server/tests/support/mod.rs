@@ -65,7 +65,14 @@ impl Broker {
         let directory = TempDir::new().unwrap();
         let port = free_port();
         let place = directory.path().join("broker");
-        let made = countersign(&["init", "--dir", place.to_str().unwrap(), "--listen", &format!("127.0.0.1:{port}")]);
+        let made = countersign(&[
+            "init",
+            "--offline",
+            "--dir",
+            place.to_str().unwrap(),
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+        ]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let config = place.join("countersign.toml");
         let text = fs::read_to_string(&config).unwrap();

@@ -13,7 +13,7 @@ use super::{
     certs::{self, VekKind, VekOwner},
     chain::{Claimed, Material, VekProof},
     claims::SnpClaims,
-    revocation::Standing,
+    revocation::{CrlUsed, Standing},
     tcb,
 };
 use crate::{
@@ -197,15 +197,19 @@ fn revocation(
     unchecked: &mut Vec<Unchecked>,
 ) -> Result<(), SnpError> {
     match (&proof.standing, terms.revocation) {
-        (Standing::Checked(crl), _) => match terms.crl_floors.of(&crl.issuer) {
-            Some(floor) if crl.number < floor => Err(SnpError::CrlRollback { floor, actual: crl.number }),
-            Some(_) | None => Ok(()),
+        (Standing::Checked(crl), _) => not_rolled_back(crl, terms),
+        (Standing::NotCurrent(error, crl), Revocation::Require | Revocation::RequireWithin { .. }) => match *error {
+            CrlTimeError::NotYetValid { this_update } => Err(SnpError::CrlNotYetValid { this_update }),
+            CrlTimeError::Stale { next_update } if terms.now < next_update.plus_seconds(terms.revocation.grace()) => {
+                unchecked.push(Unchecked {
+                    what: "crl_age",
+                    reason: "the newest CRL has run out and counts for some hours",
+                });
+                not_rolled_back(crl, terms)
+            }
+            CrlTimeError::Stale { next_update } => Err(SnpError::CrlStale { next_update }),
         },
-        (Standing::NotCurrent(error), Revocation::Require) => Err(match *error {
-            CrlTimeError::NotYetValid { this_update } => SnpError::CrlNotYetValid { this_update },
-            CrlTimeError::Stale { next_update } => SnpError::CrlStale { next_update },
-        }),
-        (Standing::NotCurrent(_), Revocation::IfPresent) => {
+        (Standing::NotCurrent(..), Revocation::IfPresent) => {
             unchecked.push(Unchecked { what: "revocation", reason: "the CRL that was given is not current" });
             Ok(())
         }
@@ -213,13 +217,20 @@ fn revocation(
             unchecked.push(Unchecked { what: "revocation", reason: "no CRL of the root was given" });
             Ok(())
         }
-        (Standing::Missing { issuer, given }, Revocation::Require) => {
+        (Standing::Missing { issuer, given }, Revocation::Require | Revocation::RequireWithin { .. }) => {
             Err(match (given, endorsements.malformed_crl()) {
                 (Some(actual), _) => SnpError::CrlIssuer { expected: issuer.clone(), actual: actual.clone() },
                 (None, Some(unreadable)) => SnpError::Unreadable(unreadable.clone()),
                 (None, None) => SnpError::CrlMissing { issuer: issuer.clone() },
             })
         }
+    }
+}
+
+fn not_rolled_back(crl: &CrlUsed, terms: &Terms<'_>) -> Result<(), SnpError> {
+    match terms.crl_floors.of(&crl.issuer) {
+        Some(floor) if crl.number < floor => Err(SnpError::CrlRollback { floor, actual: crl.number }),
+        Some(_) | None => Ok(()),
     }
 }
 

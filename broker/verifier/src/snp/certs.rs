@@ -6,9 +6,12 @@ use evidence_formats::snp::{ChipId, ProductLine, ReportFields, SigningKey, TcbCo
 use serde::Serialize;
 
 use super::SnpError;
-use crate::x509::{
-    Certificate, Name, Oid,
-    der::{Der, tag},
+use crate::{
+    Endorsements,
+    x509::{
+        Certificate, Name, Oid,
+        der::{Der, tag},
+    },
 };
 
 /// Which kind of key endorses reports (AMD 56860: VCEK and VLEK).
@@ -153,6 +156,13 @@ pub(super) fn claims_to_fit(certificate: &Certificate, fields: &ReportFields) ->
     let chip = read_hardware_id(certificate, line).is_ok_and(|chip| chip == fields.chip_id);
     let tcb = read_tcb(certificate, line).is_ok_and(|tcb| tcb == fields.reported_tcb);
     u8::from(chip).saturating_add(u8::from(tcb))
+}
+
+/// Whether bytes are a certificate that claims chip and TCB of the report.
+pub(crate) fn claims_to_be_for(blob: &[u8], fields: &ReportFields) -> bool {
+    let mut parsed = Endorsements::new();
+    drop(parsed.add(blob));
+    parsed.certificates().any(|certificate| claims_to_fit(certificate, fields) == 2)
 }
 
 impl VekProfile {

@@ -243,8 +243,8 @@ fn valid(chain: &[(&Certificate, AuthorityRole)], now: Timestamp) -> Result<(Tim
 fn while_current((from, until): (Timestamp, Timestamp), standing: &Standing) -> (Timestamp, Timestamp) {
     match standing {
         Standing::Checked(crl) => (from.max(crl.this_update), until.min(crl.next_update.plus_seconds(-1))),
-        Standing::NotCurrent(CrlTimeError::Stale { next_update }) => (from.max(*next_update), until),
-        Standing::NotCurrent(CrlTimeError::NotYetValid { this_update }) => {
+        Standing::NotCurrent(CrlTimeError::Stale { next_update }, _) => (from.max(*next_update), until),
+        Standing::NotCurrent(CrlTimeError::NotYetValid { this_update }, _) => {
             (from, until.min(this_update.plus_seconds(-1)))
         }
         Standing::Missing { .. } => (from, until),

@@ -272,7 +272,7 @@ impl SnpClaims {
                 Standing::Checked(crl) => {
                     Some(CrlClaims { issuer: crl.issuer.clone(), number: crl.number, next_update: crl.next_update })
                 }
-                Standing::NotCurrent(_) | Standing::Missing { .. } => None,
+                Standing::NotCurrent(..) | Standing::Missing { .. } => None,
             },
         }
     }

@@ -7,12 +7,14 @@ mod baseline;
 mod certs;
 mod chain;
 mod claims;
+pub(crate) mod document;
 mod error;
 mod revocation;
 mod tcb;
 
 pub(crate) use authenticate::authenticate;
 pub use baseline::{ChipPin, MinimumVersion, SnpBaseline, SnpBaselineError, TcbFloor, TcbFloors};
+pub(crate) use certs::claims_to_be_for;
 pub use certs::{AuthorityRole, VekKind};
 pub use claims::{CrlClaims, GuestPolicyClaims, KeyInfoClaims, PlatformInfoClaims, SnpClaims, TcbSet, VekClaims};
 pub use error::SnpError;

@@ -17,7 +17,7 @@ pub(super) enum Standing {
     /// A current CRL of the root lists none of them.
     Checked(CrlUsed),
     /// No list names any of them, but none is current: whether they were revoked lately is not known.
-    NotCurrent(CrlTimeError),
+    NotCurrent(CrlTimeError, CrlUsed),
     /// No CRL of the root was given.
     Missing {
         /// Name of the root.
@@ -65,15 +65,16 @@ pub(super) fn judge(
     let Some(newest) = signed.iter().find(|crl| crl.this_update() <= now).or(signed.first()) else {
         return Err(SnpError::CrlSignature { issuer });
     };
-    if let Err(error) = newest.current_at(now) {
-        return Ok(Standing::NotCurrent(error));
-    }
-    Ok(Standing::Checked(CrlUsed {
+    let used = CrlUsed {
         issuer,
         number: newest.number(),
         this_update: newest.this_update(),
         next_update: newest.next_update(),
-    }))
+    };
+    Ok(match newest.current_at(now) {
+        Ok(()) => Standing::Checked(used),
+        Err(error) => Standing::NotCurrent(error, used),
+    })
 }
 
 /// Refuses when a CRL that `ark` signed names `serial`.

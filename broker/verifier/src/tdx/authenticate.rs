@@ -202,9 +202,11 @@ fn platform(quote: &TdxQuote, endorsements: &Endorsements, terms: &Terms<'_>) ->
 fn platform_key(chain: &[u8], endorsements: &Endorsements, terms: &Terms<'_>) -> ChainKey {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(match terms.revocation {
-        Revocation::Require => b"tdx, revocation required",
+        Revocation::Require => b"tdx, revocation required".as_slice(),
+        Revocation::RequireWithin { .. } => b"tdx, revocation required lately",
         Revocation::IfPresent => b"tdx, revocation optional",
     });
+    context.update(&terms.revocation.grace().to_be_bytes());
     context.update(terms.anchors.digest().as_bytes());
     context.update(endorsements.digest().as_bytes());
     context.update(chain);

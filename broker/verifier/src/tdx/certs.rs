@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-const PLATFORM_CA: &str = "Intel SGX PCK Platform CA";
-const PROCESSOR_CA: &str = "Intel SGX PCK Processor CA";
+pub(super) const PLATFORM_CA: &str = "Intel SGX PCK Platform CA";
+pub(super) const PROCESSOR_CA: &str = "Intel SGX PCK Processor CA";
 const PCK: &str = "Intel SGX PCK Certificate";
 /// 1.2.840.113741.1.13.1, the extension and the prefix of everything in it.
 const SGX_EXTENSION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
@@ -187,6 +187,17 @@ impl PckCertificate {
             certificate.validity().at(now).map_err(|source| PckError::Validity { position, source })?;
         }
         Self::describe(leaf, intermediate, root, ca)
+    }
+
+    /// Processors and CA that an unauthenticated chain claims: good for a look into a cache.
+    pub(crate) fn claimed(pem: &[u8]) -> Option<(Fmspc, PckCa)> {
+        let [leaf, intermediate, root] = parse_chain(pem).ok()?;
+        let ca = match intermediate.subject().common_name() {
+            Some(PLATFORM_CA) => PckCa::Platform,
+            Some(PROCESSOR_CA) => PckCa::Processor,
+            _ => return None,
+        };
+        Self::describe(leaf, intermediate, root, ca).ok().map(|claimed| (claimed.fmspc, ca))
     }
 
     fn describe(leaf: Certificate, intermediate: Certificate, root: Certificate, ca: PckCa) -> Result<Self, PckError> {

@@ -12,7 +12,7 @@ use crate::{
     x509::{Certificate, Crl, CrlNumber, PublicKey},
 };
 
-const TCB_SIGNING: &str = "Intel SGX TCB Signing";
+pub(super) const TCB_SIGNING: &str = "Intel SGX TCB Signing";
 const PCK_CA_PREFIX: &str = "Intel SGX PCK ";
 
 /// Everything that was supplied beside a quote, unverified, in no order.
@@ -254,19 +254,23 @@ impl AuthenticCollateral {
             endorsements,
         };
         let mut missing = Missing(None);
-        let root_crl = missing.defer(current_crl(CrlKind::Root, pck.root(), pool, now))?;
+        let grace = revocation.grace();
+        let root_crl = missing.defer(current_crl(CrlKind::Root, pck.root(), pool, (now, grace)))?;
         if let Some(crl) = root_crl {
             for (certificate, which) in [(pck.root(), Revocable::Root), (pck.intermediate(), Revocable::Intermediate)] {
                 require_unrevoked(crl, certificate, which)?;
             }
         }
-        let pck_crl = missing.defer(current_crl(CrlKind::Pck, pck.intermediate(), pool, now))?;
+        let pck_crl = missing.defer(current_crl(CrlKind::Pck, pck.intermediate(), pool, (now, grace)))?;
         if let Some(crl) = pck_crl {
             require_unrevoked(crl, pck.certificate(), Revocable::Pck)?;
         }
         let mut unchecked = Vec::new();
         if revocation == Revocation::IfPresent && missing.0.take().is_some() {
             unchecked.push(Unchecked { what: "revocation", reason: "no CRL was supplied for a certificate authority" });
+        }
+        if [root_crl, pck_crl].into_iter().flatten().any(|crl| !crl_window(crl).holds(now)) {
+            unchecked.push(Unchecked { what: "crl_age", reason: "a CRL has run out and counts for some hours" });
         }
         let documents = Documents { pck, pool, root_crl, now, issued: issued_by(pck.root(), pool) };
         let tcb_info = missing.defer(documents.tcb_info())?;
@@ -336,7 +340,7 @@ fn current_crl<'a>(
     kind: CrlKind,
     issuer: &Certificate,
     pool: &Pool<'a>,
-    now: Timestamp,
+    (now, grace): (Timestamp, i64),
 ) -> Result<&'a Crl, TdxEndorsementError> {
     let by_issuer = pool.crls.iter().copied().filter(|crl| crl.issuer().raw() == issuer.subject().raw());
     let newest = by_issuer.max_by_key(|crl| (crl.this_update() <= now, crl.this_update()));
@@ -351,7 +355,8 @@ fn current_crl<'a>(
     };
     crl.verify_signed_by(issuer.public_key()).map_err(|_source| TdxEndorsementError::CrlSignature(kind))?;
     let window = crl_window(crl);
-    if !window.holds(now) {
+    let counts = Window { until: window.until.plus_seconds(grace), ..window };
+    if !counts.holds(now) {
         return Err(TdxEndorsementError::CrlTime { kind, from: window.from, until: window.until });
     }
     Ok(crl)

@@ -9,6 +9,7 @@ mod baseline;
 mod certs;
 mod claims;
 mod collateral;
+pub(crate) mod document;
 mod eventlog;
 mod floors;
 mod tcb;

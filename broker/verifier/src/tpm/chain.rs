@@ -107,7 +107,7 @@ fn require_unrevoked(
     }
     match (missing, material.revocation) {
         (None, _) => Ok(None),
-        (Some(error), Revocation::Require) => Err(error),
+        (Some(error), Revocation::Require | Revocation::RequireWithin { .. }) => Err(error),
         (Some(_), Revocation::IfPresent) => Ok(Some(Unchecked {
             what: "revocation",
             reason: "no current CRL for every issuer of the TPM key's certificate",

@@ -11,6 +11,7 @@ use super::{Store, StoreError, StoreFuture};
 
 mod counters;
 mod decisions;
+mod endorsements;
 mod ends;
 mod enrolments;
 mod floors;

@@ -51,7 +51,7 @@ impl Broker {
         let home = directory.path().join("broker");
         let address = free_address()?;
         let listen = address.to_string();
-        admin(Command::new(program).args(["init", "--listen", &listen, "--dir"]).arg(&home))?;
+        admin(Command::new(program).args(["init", "--offline", "--listen", &listen, "--dir"]).arg(&home))?;
         for (name, bytes) in fleet.endorsements() {
             fs::write(home.join("endorsements").join(name), bytes)?;
         }
