@@ -45,7 +45,7 @@ enum Command {
     Measure(measure::Args),
     /// Store and list the secrets that affirmed guests may get
     Secrets(secrets::Args),
-    /// Add, list and retire the measurements that guests are compared with
+    /// Add, sign, compare and end the measurements that guests are compared with
     ReferenceValues(reference_values::Args),
     /// Set, show and test appraisal and release policies
     Policy(policy::Args),

@@ -137,3 +137,93 @@ enum SignFailed {
     #[error(transparent)]
     Corim(#[from] CorimError),
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use std::fs;
+
+    use aws_lc_rs::{pkcs8::Document, signature::EcdsaSigningAlgorithm};
+    use verifier::{
+        Timestamp,
+        reference::corim::{CorimNames, CorimSigner, CorimTerms, PlatformValues, UnsignedCorim, import},
+    };
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn set(version: u32, more: &str) -> String {
+        let launch = "4d".repeat(48);
+        format!(
+            r#"{{"id":"web","version":{version},"workload":"web",{more}"not_before":"2020-01-01T00:00:00Z","not_after":"2100-01-01T00:00:00Z","provenance":"test","measurements":[{{"launch":"{launch}"}}]}}"#
+        )
+    }
+
+    fn document(sets: &[String]) -> String {
+        format!(r#"{{"format":"countersign.reference-values/1","sets":[{}]}}"#, sets.join(","))
+    }
+
+    fn args(directory: &tempfile::TempDir, document: &str, pkcs8: &[u8]) -> Args {
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("set.json"), document).unwrap();
+        fs::write(path("key.pem"), pem::encode(&pem::Pem::new("PRIVATE KEY", pkcs8))).unwrap();
+        Args {
+            file: path("set.json"),
+            key: path("key.pem"),
+            chain: None,
+            signer: "pipeline".to_owned(),
+            id: None,
+            version: None,
+            out: path("set.cose"),
+        }
+    }
+
+    fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> Document {
+        EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap()
+    }
+
+    #[test]
+    fn a_broker_that_knows_the_key_takes_what_was_signed_with_it() {
+        let ed25519 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
+        let keys = [ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING), ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING), ed25519];
+        for pkcs8 in keys {
+            let directory = tempfile::tempdir().unwrap();
+            let args = args(&directory, &document(&[set(3, "")]), pkcs8.as_ref());
+            run(&args).unwrap();
+            let key = PrivateKey::read(&args.key).unwrap();
+            let public = pem::encode(&pem::Pem::new("PUBLIC KEY", key.public_key_info().unwrap().as_ref()));
+            let signers = [CorimSigner::from_pem("pipeline", public.as_bytes()).unwrap()];
+            let terms = CorimTerms {
+                signers: &signers,
+                unsigned: UnsignedCorim::Refuse,
+                platform_values: PlatformValues::Refuse,
+                now: NOW,
+            };
+            let imported = import(&fs::read(&args.out).unwrap(), &terms, &CorimNames::default()).unwrap();
+            assert_eq!(
+                serde_json::to_string(&imported.set).unwrap(),
+                serde_json::to_string(&values(&args).sets()[0]).unwrap()
+            );
+            assert_eq!(imported.signer.unwrap().name, "pipeline");
+        }
+    }
+
+    fn values(args: &Args) -> verifier::reference::ReferenceValues {
+        parse(&args.file, &fs::read(&args.file).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn one_set_is_signed_at_a_time_and_its_life_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING);
+        let two = args(&directory, &document(&[set(3, ""), set(4, "")]), key.as_ref());
+        assert!(run(&two).unwrap_err().to_string().contains("expected one set, found 2"));
+        let chosen = Args { id: Some("web".parse().unwrap()), version: Some(4), ..two };
+        run(&chosen).unwrap();
+        let ending = args(&directory, &document(&[set(3, r#""retire_at":"2090-01-01T00:00:00Z","#)]), key.as_ref());
+        assert!(run(&ending).unwrap_err().to_string().contains("without retire_at"));
+        let no_key = args(&directory, &document(&[set(3, "")]), b"not a key");
+        assert!(run(&no_key).unwrap_err().to_string().contains("expected a private key"));
+    }
+}

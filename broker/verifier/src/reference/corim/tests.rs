@@ -178,7 +178,9 @@ fn a_chain_that_does_not_stand_is_refused() {
 /// A certificate that the root signed for signing manifests may not issue others.
 #[test]
 fn a_signing_certificate_issues_no_further_ones() {
-    let publisher = publisher();
+    // A root that leaves room, so that nothing but the missing right stands in the way.
+    let mut publisher = publisher();
+    publisher.root.certificate.set("2.5.29.19", softtee::der::sequence(&[softtee::der::boolean(true)]));
     let key = PrivateKey::p256_from_label(b"below");
     let mut below = publisher.signer.clone();
     below.certificate.issuer = publisher.signer.certificate.subject.clone();
@@ -193,6 +195,34 @@ fn a_signing_certificate_issues_no_further_ones() {
     let signed = sign(&header, good().to_bytes().unwrap(), &key);
     let known = signers(&publisher.root_pem());
     assert_eq!(code(import(&signed, &terms(&known), &CorimNames::default())), "authenticate.corim.chain");
+}
+
+/// The root of the publisher allows no CA below it (path length 0).
+#[test]
+fn a_chain_is_no_longer_than_its_issuers_allow() {
+    let length = |allowed: Option<u64>| {
+        let mut publisher = publisher();
+        let ca = softtee::x509::Extension::certificate_authority(allowed);
+        publisher.root.certificate.set("2.5.29.19", ca.value);
+        let mut middle = publisher.signer.clone();
+        middle.certificate.extensions = vec![
+            softtee::x509::Extension::certificate_authority(None),
+            softtee::x509::Extension::certificate_signing(false),
+        ];
+        let key = PrivateKey::p256_from_label(b"below");
+        let mut below = publisher.signer.clone();
+        below.certificate.issuer = middle.certificate.subject.clone();
+        below.certificate.algorithm = softtee::keys::SignatureAlgorithm::EcdsaSha256;
+        below.issuer_key = middle.key.clone();
+        below.replace_key(key.clone());
+        let chain = vec![below.der(), middle.der()];
+        let header = SignatureHeader { algorithm: -7, chain, ..SignatureHeader::default() };
+        let signed = sign(&header, good().to_bytes().unwrap(), &key);
+        code(import(&signed, &terms(&signers(&publisher.root_pem())), &CorimNames::default()))
+    };
+    assert_eq!(length(None), "accepted");
+    assert_eq!(length(Some(1)), "accepted");
+    assert_eq!(length(Some(0)), "authenticate.corim.chain");
 }
 
 #[test]
