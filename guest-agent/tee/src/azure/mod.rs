@@ -100,7 +100,7 @@ impl Attester for AzureAttester {
         // A connection of its own: a TPM without a resource manager serves one client after the other.
         let Report { bytes, parsed } = {
             let tpm = Tpm::open(&self.address).map_err(ParavisorError::from)?;
-            report::with_user_data(&tpm, report_data)?
+            report::with_user_data(&tpm, report_data, report::LIMIT)?
         };
         match parsed.hardware() {
             HclHardware::Snp => match certificates(&self.metadata) {
