@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Attest(AttestArgs),
     /// Attests and writes a secret that the broker releases to this guest.
     Get(GetArgs),
+    /// Attests and writes a credential: a token for another system, or a SPIFFE identity.
+    Credentials(CredentialsArgs),
     /// Measures an event into a run-time register (TDX) and keeps it in the log that goes with the evidence. It cannot be
     /// taken back until the next boot.
     Extend(ExtendArgs),
@@ -87,6 +89,57 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+}
+
+/// `credentials`
+#[derive(Debug, Args)]
+pub(crate) struct CredentialsArgs {
+    #[command(subcommand)]
+    pub(crate) credential: Credential,
+}
+
+/// What to fetch. Files have mode 0600 and are replaced as a whole: a reader sees the old one or the new one.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Credential {
+    /// A token for a system that federates with the broker.
+    Token(TokenArgs),
+    /// A SPIFFE identity as a token.
+    JwtSvid {
+        #[command(flatten)]
+        token: TokenArgs,
+
+        /// Who the token is for.
+        #[arg(long, value_name = "AUD")]
+        audience: String,
+    },
+    /// A SPIFFE identity as a certificate for a key that is made here and goes nowhere else.
+    X509Svid {
+        /// Name of the identity.
+        #[arg(value_name = "NAME")]
+        name: String,
+
+        #[command(flatten)]
+        broker: BrokerArgs,
+
+        /// Directory that gets svid.pem (private key, then certificate) and bundle.pem (the CAs to trust).
+        #[arg(long, value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// A token, and where it goes.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Name of the token or identity.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// Where to write it; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// `extend`

@@ -8,7 +8,7 @@ use evidence_formats::{
     bytes::ReportData,
     eventlog::{RuntimeEvent, RuntimeRegister},
 };
-use keys::jwk::TeePublicKey;
+use keys::{jwk::TeePublicKey, secret::SecretBytes};
 use tee::{Collected, Paths, detect};
 use tokio::runtime;
 
@@ -17,12 +17,14 @@ use crate::{
         AttestArgs, BrokerArgs, BundleFormat, Cli, Command, EnrollArgs, EnrollChoice, EvidenceArgs, ExtendArgs, GetArgs,
     },
     console,
-    exchange::{Answer, Ask, Exchange},
+    exchange::{Answer, Ask, Exchange, Wanted},
     failure::Failure,
     output::Output,
     process,
     settings::{SettingsError, SettingsFile},
 };
+
+mod credentials;
 
 /// Runs the command.
 ///
@@ -39,6 +41,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Get(args) => get(&args, &guest),
         Command::Enroll(args) => enroll(&args, &guest),
         Command::Man { directory } => Ok(Output::manual(Cli::command(), &directory)?),
+        Command::Credentials(args) => credentials::write(&args.credential, &guest),
         Command::Extend(args) => extend(&args, &guest.paths),
     }
 }
@@ -81,7 +84,7 @@ struct Guest {
 
 fn attest(args: &AttestArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::public(&args.out);
-    let answer = guest.ask(&args.broker, Ask { profile: args.profile, secret: None, seal: None })?;
+    let answer = guest.ask(&args.broker, Ask { profile: args.profile, grant: None })?;
     let mut token = answer.result.into_bytes();
     token.push(b'\n');
     Ok(output.write(&token)?)
@@ -89,8 +92,8 @@ fn attest(args: &AttestArgs, guest: &Guest) -> Result<(), Failure> {
 
 fn get(args: &GetArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::secret(args.out.as_deref(), args.replace)?;
-    let answer = guest.ask(&args.broker, Ask { profile: None, secret: Some(&args.secret), seal: args.seal })?;
-    let secret = answer.secret.ok_or(Failure::Answer { expected: "the secret" })?;
+    let wanted = Wanted { kind: "secret", name: &args.secret, seal: args.seal, audience: None, csr: None };
+    let secret = guest.grant(&args.broker, wanted)?;
     Ok(output.write(secret.expose())?)
 }
 
@@ -110,6 +113,12 @@ fn enroll(args: &EnrollArgs, guest: &Guest) -> Result<(), Failure> {
 }
 
 impl Guest {
+    /// One grant, opened.
+    fn grant(&self, broker: &BrokerArgs, wanted: Wanted<'_>) -> Result<SecretBytes, Failure> {
+        let answer = self.ask(broker, Ask { profile: None, grant: Some(wanted) })?;
+        answer.secret.ok_or(Failure::Answer { expected: "the grant" })
+    }
+
     fn ask(&self, broker: &BrokerArgs, ask: Ask<'_>) -> Result<Answer, Failure> {
         self.run(broker, async |exchange| exchange.run(ask).await)
     }

@@ -39,10 +39,23 @@ const GRANT_ID: &str = "g1";
 pub(crate) struct Ask<'a> {
     /// Form of the result; the broker's default when absent.
     pub(crate) profile: Option<Profile>,
-    /// Name of a secret.
-    pub(crate) secret: Option<&'a str>,
+    /// One grant.
+    pub(crate) grant: Option<Wanted<'a>>,
+}
+
+/// One grant to ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Its kind, as on the wire.
+    pub(crate) kind: &'static str,
+    /// Its name.
+    pub(crate) name: &'a str,
     /// Where it is to be opened.
     pub(crate) seal: Option<Seal>,
+    /// JWT-SVID: for whom.
+    pub(crate) audience: Option<&'a str>,
+    /// X.509-SVID: the certificate signing request, PEM.
+    pub(crate) csr: Option<&'a str>,
 }
 
 /// What the broker gave.
@@ -153,8 +166,14 @@ impl Exchange {
         let binding = BindingDigest::native(&nonce, key.public())
             .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
         let evidence = self.evidence(binding.report_data()).await?;
-        let seal = ask.seal.map(Seal::name);
-        let wanted = ask.secret.map(|name| GrantRequest { id: GRANT_ID, r#type: "secret", name, seal });
+        let wanted = ask.grant.map(|wanted| GrantRequest {
+            id: GRANT_ID,
+            r#type: wanted.kind,
+            name: wanted.name,
+            seal: wanted.seal.map(Seal::name),
+            audience: wanted.audience,
+            csr: wanted.csr,
+        });
         let request = AttestRequest {
             nonce: &nonce,
             tee_key: key.public(),
@@ -164,11 +183,13 @@ impl Exchange {
         };
         let response: AttestResponse = connection.post(ATTEST, &request, time.left()).await?;
         result::is_ours(&response.result, &nonce, key.public()).map_err(Failure::from)?;
-        let Some(name) = ask.secret else { return Ok(Answer { result: response.result, secret: None }) };
+        let Some(Wanted { name, seal, .. }) = ask.grant else {
+            return Ok(Answer { result: response.result, secret: None });
+        };
         let plaintext = plaintext(&response, &key)?;
         let secret = match TpmGrant::parse(&plaintext) {
             Ok(sealed) => self.unseal(name, sealed).await?,
-            Err(_for_us_alone) if ask.seal.is_none() => secret(name, &plaintext)?,
+            Err(_for_us_alone) if seal.is_none() => secret(name, &plaintext)?,
             Err(_for_us_alone) => return Err(Failure::Answer { expected: "a secret sealed to the TPM" }.into()),
         };
         Ok(Answer { result: response.result, secret: Some(secret) })

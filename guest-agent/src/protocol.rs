@@ -39,6 +39,12 @@ pub(crate) struct GrantRequest<'a> {
     /// `tpm`: only the guest's TPM opens it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seal: Option<&'static str>,
+    /// JWT-SVID: for whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<&'a str>,
+    /// X.509-SVID: the certificate signing request, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) csr: Option<&'a str>,
 }
 
 /// The answer to evidence that is good.

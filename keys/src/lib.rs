@@ -20,6 +20,7 @@ mod encoding;
 pub mod envelope;
 pub mod grant;
 pub mod jwk;
+mod jwks;
 pub mod lease;
 pub mod random;
 pub mod seal;

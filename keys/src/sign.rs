@@ -2,24 +2,23 @@
 //!
 //! Keys stand behind the [`Signer`] trait, so that one may live in an HSM. The key id is always the RFC 7638 thumbprint.
 
-use std::fmt;
-
 use aws_lc_rs::{
     agreement::{ECDH_P256, ECDH_P384, PrivateKey},
-    digest::{SHA256, digest},
-    encoding::{AsDer, EcPrivateKeyRfc5915Der},
+    encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der},
     rand::SystemRandom as AwsLcRandom,
     signature::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
         ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, KeyPair,
+        RSA_PKCS1_SHA256, RsaKeyPair,
     },
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use crate::jwks::{Jwks, KeyId, KeyUse, NotAJwks, VerifyingKey, x509_authority};
 use crate::{
-    encoding::{decode, encode},
+    encoding::encode,
     random::{NoRandomness, Random},
     secret::SecretBytes,
 };
@@ -33,44 +32,47 @@ pub enum SignatureAlgorithm {
     /// ECDSA on P-384 with SHA-384.
     #[serde(rename = "ES384")]
     Es384,
+    /// RSA PKCS #1 v1.5 with SHA-256: for relying parties that know nothing else, as some clouds do.
+    #[serde(rename = "RS256")]
+    Rs256,
 }
 
 impl SignatureAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 3] = [Self::Es256, Self::Es384, Self::Rs256];
+
     /// The JOSE name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Rs256 => "RS256",
         }
     }
 
-    const fn curve(self) -> &'static str {
+    /// Name of the curve and bytes of a coordinate, for ECDSA.
+    pub(crate) const fn curve(self) -> Option<(&'static str, usize)> {
         match self {
-            Self::Es256 => "P-256",
-            Self::Es384 => "P-384",
+            Self::Es256 => Some(("P-256", 32)),
+            Self::Es384 => Some(("P-384", 48)),
+            Self::Rs256 => None,
         }
     }
 
-    /// Bytes of a coordinate.
-    const fn coordinate(self) -> usize {
+    pub(crate) fn verification(self) -> Option<&'static EcdsaVerificationAlgorithm> {
         match self {
-            Self::Es256 => 32,
-            Self::Es384 => 48,
+            Self::Es256 => Some(&ECDSA_P256_SHA256_FIXED),
+            Self::Es384 => Some(&ECDSA_P384_SHA384_FIXED),
+            Self::Rs256 => None,
         }
     }
 
-    pub(crate) fn verification(self) -> &'static EcdsaVerificationAlgorithm {
+    fn signing(self) -> Option<&'static EcdsaSigningAlgorithm> {
         match self {
-            Self::Es256 => &ECDSA_P256_SHA256_FIXED,
-            Self::Es384 => &ECDSA_P384_SHA384_FIXED,
-        }
-    }
-
-    fn signing(self) -> &'static EcdsaSigningAlgorithm {
-        match self {
-            Self::Es256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
-            Self::Es384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
+            Self::Es256 => Some(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            Self::Es384 => Some(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            Self::Rs256 => None,
         }
     }
 }
@@ -98,163 +100,12 @@ impl TokenType {
     }
 }
 
-/// The id of a signing key: its RFC 7638 thumbprint.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeyId(pub(crate) String);
-
-impl KeyId {
-    /// The text, base64url.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A public key that verifies tokens: a member of a JWKS.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct VerifyingKey {
-    kty: &'static str,
-    crv: &'static str,
-    x: String,
-    y: String,
-    r#use: &'static str,
-    alg: SignatureAlgorithm,
-    kid: KeyId,
-}
-
-impl VerifyingKey {
-    /// From an uncompressed SEC 1 point.
-    fn from_point(alg: SignatureAlgorithm, point: &[u8]) -> Option<Self> {
-        let (tag, coordinates) = point.split_first()?;
-        let (x, y) = coordinates.split_at_checked(alg.coordinate())?;
-        if *tag != 4 || y.len() != alg.coordinate() {
-            return None;
-        }
-        let (crv, x, y) = (alg.curve(), encode(x), encode(y));
-        // RFC 7638 §3.2: the required members in lexicographic order.
-        let members = format!(r#"{{"crv":"{crv}","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        let kid = KeyId(encode(digest(&SHA256, members.as_bytes())));
-        Some(Self { kty: "EC", crv, x, y, r#use: "sig", alg, kid })
-    }
-
-    /// The algorithm.
-    #[must_use]
-    pub const fn algorithm(&self) -> SignatureAlgorithm {
-        self.alg
-    }
-
-    /// The key id.
-    #[must_use]
-    pub const fn key_id(&self) -> &KeyId {
-        &self.kid
-    }
-
-    /// The uncompressed SEC 1 point.
-    pub(crate) fn point(&self) -> Option<Vec<u8>> {
-        uncompressed(&self.x, &self.y)
-    }
-}
-
-fn uncompressed(x: &str, y: &str) -> Option<Vec<u8>> {
-    Some([vec![4], decode(x)?, decode(y)?].concat())
-}
-
-/// A set of keys that verify tokens (RFC 7517 §5).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Jwks {
-    keys: Vec<VerifyingKey>,
-}
-
-/// Text is not a JWKS.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected a JWK set: {reason}")]
-pub struct NotAJwks {
-    /// What the parser said.
-    pub reason: String,
-}
-
-impl NotAJwks {
-    /// Its stable code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        "parse.jwks.syntax"
-    }
-}
-
-impl Jwks {
-    /// A set of `keys`.
-    #[must_use]
-    pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        Self { keys: keys.into_iter().collect() }
-    }
-
-    /// Parses a JWKS document. Keys that are not for ES256 or ES384 signatures are left out, as RFC 7517 §5 asks: no
-    /// token verifies with them.
-    ///
-    /// # Errors
-    /// When it is not a JSON object with a list of `keys`.
-    pub fn parse(json: &[u8]) -> Result<Self, NotAJwks> {
-        #[derive(Deserialize)]
-        struct Document {
-            keys: Vec<serde_json::Value>,
-        }
-        let document: Document =
-            serde_json::from_slice(json).map_err(|error| NotAJwks { reason: error.to_string() })?;
-        Ok(Self::new(document.keys.into_iter().filter_map(foreign_key)))
-    }
-
-    /// The key with this id.
-    #[must_use]
-    pub fn key(&self, kid: &str) -> Option<&VerifyingKey> {
-        self.keys.iter().find(|key| key.kid.as_str() == kid)
-    }
-
-    /// Every key.
-    #[must_use]
-    pub fn keys(&self) -> &[VerifyingKey] {
-        &self.keys
-    }
-}
-
-/// A key of someone else's set. It keeps the id its owner gave it.
-fn foreign_key(value: serde_json::Value) -> Option<VerifyingKey> {
-    #[derive(Deserialize)]
-    struct Foreign {
-        kty: String,
-        crv: String,
-        x: String,
-        y: String,
-        kid: KeyId,
-        r#use: Option<String>,
-        alg: Option<SignatureAlgorithm>,
-    }
-    let key: Foreign = serde_json::from_value(value).ok()?;
-    let alg = match key.crv.as_str() {
-        "P-256" => SignatureAlgorithm::Es256,
-        "P-384" => SignatureAlgorithm::Es384,
-        _ => return None,
-    };
-    let of_signatures = key.r#use.is_none_or(|usage| usage == "sig") && key.alg.is_none_or(|named| named == alg);
-    if key.kty != "EC" || !of_signatures {
-        return None;
-    }
-    let verifying = VerifyingKey::from_point(alg, &uncompressed(&key.x, &key.y)?)?;
-    Some(VerifyingKey { kid: key.kid, ..verifying })
-}
-
 /// Signs for tokens. A key in a file and a key in an HSM look the same from here.
 pub trait Signer: Send + Sync {
     /// The public half.
     fn verifying_key(&self) -> &VerifyingKey;
 
-    /// Signs `message` with the algorithm of the key: `r ‖ s`, each of the curve's length.
+    /// Signs `message` with the algorithm of the key: for ECDSA `r ‖ s`, each of the curve's length.
     ///
     /// # Errors
     /// When the key or its device fails.
@@ -302,38 +153,48 @@ impl SignError {
     }
 }
 
-/// An ECDSA signing key in memory, wiped when dropped.
+/// A signing key in memory, wiped when dropped.
 #[expect(missing_debug_implementations, reason = "a private key is never printed")]
 pub struct SigningKey {
-    pair: EcdsaKeyPair,
+    pair: Pair,
     verifying: VerifyingKey,
 }
 
+enum Pair {
+    Ecdsa(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
+}
+
 impl SigningKey {
-    /// Makes a key from random bytes of the curve's length.
+    /// Makes an ECDSA key from random bytes of the curve's length.
     ///
     /// # Errors
-    /// When `rng` fails or hands out what is no private key (once in 2³² times for ES256: try again).
+    /// When `rng` fails or hands out what is no private key (once in 2³² times for ES256: try again), and for RSA, whose
+    /// keys are not made from a given number of random bytes: see [`SigningKey::from_pkcs8`].
     pub fn generate(algorithm: SignatureAlgorithm, rng: &mut impl Random) -> Result<Self, SignError> {
-        let mut scalar = Zeroizing::new(vec![0; algorithm.coordinate()]);
+        let (_, length) = algorithm.curve().ok_or(SignError::NotAKey)?;
+        let curve = if algorithm == SignatureAlgorithm::Es384 { &ECDH_P384 } else { &ECDH_P256 };
+        let mut scalar = Zeroizing::new(vec![0; length]);
         rng.fill(&mut scalar)?;
-        let curve = match algorithm {
-            SignatureAlgorithm::Es256 => &ECDH_P256,
-            SignatureAlgorithm::Es384 => &ECDH_P384,
-        };
         let key = PrivateKey::from_private_key(curve, &scalar).map_err(|_rejected| SignError::NotAKey)?;
         let der: EcPrivateKeyRfc5915Der<'_> = key.as_der().map_err(|_unspecified| SignError::NotAKey)?;
-        let pair = EcdsaKeyPair::from_private_key_der(algorithm.signing(), der.as_ref());
-        Self::of_pair(algorithm, pair.ok()).ok_or(SignError::NotAKey)
+        let signing = algorithm.signing().ok_or(SignError::NotAKey)?;
+        let pair = EcdsaKeyPair::from_private_key_der(signing, der.as_ref());
+        pair.ok().and_then(|pair| Self::of_ecdsa(algorithm, pair)).ok_or(SignError::NotAKey)
     }
 
-    /// Reads a PKCS#8 document, as [`SigningKey::to_pkcs8`] writes it.
+    /// Reads a PKCS#8 document, as [`SigningKey::to_pkcs8`] writes it. RSA keys have 2048 bits at least.
     ///
     /// # Errors
     /// [`SignError::Pkcs8`] when it is not one for `algorithm`.
     pub fn from_pkcs8(algorithm: SignatureAlgorithm, document: &SecretBytes) -> Result<Self, SignError> {
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm.signing(), document.expose());
-        Self::of_pair(algorithm, pair.ok()).ok_or(SignError::Pkcs8 { algorithm })
+        let key = match algorithm.signing() {
+            Some(signing) => EcdsaKeyPair::from_pkcs8(signing, document.expose())
+                .ok()
+                .and_then(|pair| Self::of_ecdsa(algorithm, pair)),
+            None => RsaKeyPair::from_pkcs8(document.expose()).ok().and_then(Self::of_rsa),
+        };
+        key.ok_or(SignError::Pkcs8 { algorithm })
     }
 
     /// The PKCS#8 document, to be sealed under a root key before it is stored.
@@ -341,15 +202,49 @@ impl SigningKey {
     /// # Errors
     /// [`SignError::Crypto`] when the library cannot encode it.
     pub fn to_pkcs8(&self) -> Result<SecretBytes, SignError> {
-        let document = self.pair.to_pkcs8v1().map_err(|_unspecified| SignError::Crypto)?;
-        Ok(SecretBytes::new(document.as_ref().to_vec()))
+        let failed = |_unspecified| SignError::Crypto;
+        Ok(SecretBytes::new(match &self.pair {
+            Pair::Ecdsa(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            Pair::Rsa(pair) => {
+                let document: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+                document.as_ref().to_vec()
+            }
+        }))
     }
 
-    fn of_pair(algorithm: SignatureAlgorithm, pair: Option<EcdsaKeyPair>) -> Option<Self> {
-        let pair = pair?;
+    fn of_ecdsa(algorithm: SignatureAlgorithm, pair: EcdsaKeyPair) -> Option<Self> {
         let verifying = VerifyingKey::from_point(algorithm, pair.public_key().as_ref())?;
-        Some(Self { pair, verifying })
+        Some(Self { pair: Pair::Ecdsa(pair), verifying })
     }
+
+    fn of_rsa(pair: RsaKeyPair) -> Option<Self> {
+        let (modulus, exponent) = rsa_numbers(pair.public_key().as_ref())?;
+        let verifying = VerifyingKey::from_rsa(modulus, exponent)?;
+        Some(Self { pair: Pair::Rsa(pair), verifying })
+    }
+}
+
+/// Modulus and exponent of an `RSAPublicKey` (RFC 8017 §A.1.1), which is a SEQUENCE of two INTEGERs.
+fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (sequence, rest) = element(0x30, der)?;
+    let (modulus, sequence) = element(2, sequence)?;
+    let (exponent, more) = element(2, sequence)?;
+    (rest.is_empty() && more.is_empty()).then_some((modulus, exponent))
+}
+
+/// The content of a DER element of this tag, and what comes after it.
+fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (found, rest) = der.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (length, rest) = match length {
+        0..=0x7f => (usize::from(*length), rest),
+        0x81 | 0x82 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+            (bytes.iter().fold(0, |length: usize, byte| (length << 8) | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    (*found == tag).then(|| rest.split_at_checked(length)).flatten()
 }
 
 impl Signer for SigningKey {
@@ -359,8 +254,15 @@ impl Signer for SigningKey {
 
     /// The per-signature nonce of ECDSA is the library's business: it draws it itself and ignores what it is given.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let signature = self.pair.sign(&AwsLcRandom::new(), message).map_err(|_unspecified| SignError::Crypto)?;
-        Ok(signature.as_ref().to_vec())
+        let failed = |_unspecified| SignError::Crypto;
+        match &self.pair {
+            Pair::Ecdsa(pair) => Ok(pair.sign(&AwsLcRandom::new(), message).map_err(failed)?.as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &AwsLcRandom::new(), message, &mut signature).map_err(failed)?;
+                Ok(signature)
+            }
+        }
     }
 }
 
@@ -376,7 +278,7 @@ pub fn sign_jwt(signer: &dyn Signer, token_type: TokenType, claims: &impl Serial
         typ: &'static str,
     }
     let key = signer.verifying_key();
-    let header = Header { alg: key.alg.as_str(), kid: &key.kid, typ: token_type.as_str() };
+    let header = Header { alg: key.algorithm().as_str(), kid: key.key_id(), typ: token_type.as_str() };
     let mut token = encode(json(&header)?);
     token.push('.');
     token.push_str(&encode(json(claims)?));

@@ -2,14 +2,9 @@
 
 use std::{fmt, fs, path::Path, sync::Arc};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use axum::body::Bytes;
-use keys::{
-    envelope::RootKey,
-    secret::SecretBytes,
-    sign::{Jwks, SignatureAlgorithm, Signer, SigningKey},
-};
+use keys::{envelope::RootKey, secret::SecretBytes};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use verifier::{Claims, CrlFloors, Platform, RawClaims, ar4si::TrustLabel, baseline::Baseline, x509::CrlNumber};
@@ -19,10 +14,11 @@ use crate::{
     chains::ChainCache,
     clock,
     collateral::{Collateral, ek_anchors},
-    config::{Config, Limits},
+    config::{Config, Identity, Limits},
     endorsements::{Ground, Library},
     enrolment::EnrolmentTerms,
     http::rate::RateLimit,
+    identity::{KeyRing, ensure_keys},
     leases::{Places, SharedLeaseKey},
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
@@ -43,9 +39,6 @@ const DAY: i64 = 24 * 60 * 60;
 /// Event streams at once.
 const STREAMS: usize = 64;
 
-/// How attestation results are signed: the algorithm that every relying party's library has.
-pub(crate) const SIGNATURE: SignatureAlgorithm = SignatureAlgorithm::Es256;
-
 /// The broker's state. Shared by every request; what changes at run time is swapped whole.
 pub(crate) struct Broker {
     pub(crate) issuer: String,
@@ -65,9 +58,8 @@ pub(crate) struct Broker {
     pub(crate) stopping: CancellationToken,
     /// One permit for each event stream.
     pub(crate) streams: Arc<Semaphore>,
-    pub(crate) signer: Box<dyn Signer>,
-    /// The verification keys as they are served.
-    pub(crate) jwks: Bytes,
+    pub(crate) keyring: ArcSwap<KeyRing>,
+    pub(crate) identity: Identity,
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
     pub(crate) library: Library,
@@ -95,7 +87,8 @@ impl Broker {
         let vault = Vault::new(Arc::clone(&store), read_root_key(&config.root_key)?);
         let nonces = nonce_key(&vault).await?;
         let lease_key = lease_key(&vault).await?;
-        let (signer, jwks) = signing_key(&vault).await?;
+        ensure_keys(&vault, clock::now()).await?;
+        let keyring = KeyRing::load(&vault, clock::now()).await?;
         let tenant = TenantId::default_tenant();
         let rules = Rulebook::load(&*store, &tenant).await?;
         let collateral = Collateral::read(&config.verification)?;
@@ -119,8 +112,8 @@ impl Broker {
             newest_event: watch::channel(newest_event).0,
             stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(STREAMS)),
-            signer,
-            jwks,
+            keyring: ArcSwap::from_pointee(keyring),
+            identity: config.identity.clone(),
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
             library,
@@ -184,6 +177,13 @@ impl Broker {
                 raised
             });
         }
+        Ok(())
+    }
+
+    /// Takes over changed signing keys, and lets those whose time came begin or end.
+    pub(crate) async fn refresh_keys(&self) -> Result<()> {
+        let keyring = KeyRing::load(&self.vault, clock::now()).await?;
+        self.keyring.store(Arc::new(keyring));
         Ok(())
     }
 
@@ -251,23 +251,11 @@ async fn lease_key(vault: &Vault) -> Result<SharedLeaseKey> {
     if vault.keys(KeyPurpose::Lease).await?.is_empty() {
         let key = SecretBytes::new(NonceKey::generate()?.to_vec());
         // Another broker may be first; then its key is the one.
-        let _lost_race = vault.put_key(KeyPurpose::Lease, "lease-1", &key, clock::now()).await;
+        let _lost_race = vault.put_key(KeyPurpose::Lease, "lease-1", &key, clock::now(), clock::now()).await;
     }
     let keys = vault.keys(KeyPurpose::Lease).await?;
     let (_, key) = keys.first().context("expected a lease key in the store")?;
     Ok(Zeroizing::new(key.expose().try_into().context("expected a lease key of 32 bytes in the store")?))
-}
-
-/// The newest signing key signs; all of them verify.
-async fn signing_key(vault: &Vault) -> Result<(Box<dyn Signer>, Bytes)> {
-    let mut keys = Vec::new();
-    for (kid, key) in vault.keys(KeyPurpose::AttestationResult).await? {
-        let key = SigningKey::from_pkcs8(SIGNATURE, &key).with_context(|| format!("signing key {kid}"))?;
-        keys.push(key);
-    }
-    ensure!(!keys.is_empty(), "expected a signing key in the store: run countersign init");
-    let jwks = serde_json::to_vec(&Jwks::new(keys.iter().map(|key| key.verifying_key().clone())))?;
-    Ok((Box::new(keys.swap_remove(0)), Bytes::from(jwks)))
 }
 
 impl fmt::Debug for Broker {

@@ -15,12 +15,15 @@ use verifier::{
 };
 
 mod enrolment;
+mod identity;
 
 use crate::endorsements;
 pub use crate::endorsements::settings::{
     Mirror, Settings as Endorsements, SettingsError as EndorsementsError, StaleCrl,
 };
 pub use enrolment::{Approval, Bounded, Enrolment};
+pub use identity::Identity;
+pub(crate) use identity::{SvidEntry, TokenEntry};
 
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +54,9 @@ pub struct Config {
     /// What an appraisal may say without being refused.
     #[serde(default)]
     pub appraisal: Appraisal,
+    /// Identities that affirmed guests may ask for.
+    #[serde(default)]
+    pub identity: Identity,
     /// How attestation keys of TPMs get into the register.
     #[serde(default)]
     pub enrolment: Enrolment,
@@ -225,6 +231,14 @@ pub enum ConfigError {
         /// Which number; part of the text, and therefore not a source.
         cause: EndorsementsError,
     },
+    /// An identity contradicts itself.
+    #[error("{}: identity: {fault}", path.display())]
+    Identity {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
     /// A number is out of its range.
     #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
     Range {
@@ -263,6 +277,9 @@ impl Config {
         in_range.map_err(|cause| ConfigError::Endorsements { path: path.to_path_buf(), cause })?;
         let consistent = config.baseline.consistent();
         consistent.map_err(|source| ConfigError::Baseline { path: path.to_path_buf(), source })?;
+        if let Some(fault) = config.identity.fault() {
+            return Err(ConfigError::Identity { path: path.to_path_buf(), fault });
+        }
         config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
         Ok(config)
     }

@@ -18,6 +18,8 @@ use crate::{
 
 /// How often changed rules are looked for.
 const RULES_EVERY: Duration = Duration::from_millis(500);
+/// How often changed signing keys are looked for.
+const KEYS_EVERY: Duration = Duration::from_secs(2);
 /// How often ended leases are looked for.
 const LEASES_EVERY: Duration = Duration::from_millis(250);
 /// How often expired nonces and surplus records are dropped.
@@ -41,6 +43,7 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     let mut tasks = JoinSet::new();
     watch_signals(&mut tasks, &stop, &broker, path)?;
     tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_keys(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_endorsements(Arc::clone(&broker), stop.clone()));
@@ -122,6 +125,15 @@ async fn keep_rules(broker: Arc<Broker>, stop: CancellationToken) {
     every(RULES_EVERY, &stop, || async {
         if let Err(error) = broker.refresh_rules().await {
             tracing::error!(error = format!("{error:#}"), "the rules in force stay as they were");
+        }
+    })
+    .await;
+}
+
+async fn keep_keys(broker: Arc<Broker>, stop: CancellationToken) {
+    every(KEYS_EVERY, &stop, || async {
+        if let Err(error) = broker.refresh_keys().await {
+            tracing::error!(error = format!("{error:#}"), "the signing keys stay as they were");
         }
     })
     .await;

@@ -21,6 +21,7 @@ mod enrolment;
 pub mod fuzzing;
 mod hardening;
 mod http;
+mod identity;
 mod leases;
 mod metrics;
 mod nonce;

@@ -16,10 +16,11 @@ use verifier::{
 };
 
 use crate::{
-    attest::request::{GrantKind, GrantRequest, SealTo},
+    attest::request::{GrantRequest, SealTo},
     decision::GrantRecord,
+    identity::{IssueError, Issuer, Offer, Terms},
     leases::Slot,
-    store::{Lease, SecretVersion, TenantId},
+    store::{Lease, TenantId},
     vault::{Vault, VaultError},
 };
 
@@ -53,6 +54,9 @@ pub(crate) enum ReleaseError {
     /// The secret does not open.
     #[error("the secret cannot be opened")]
     Vault(#[from] VaultError),
+    /// It cannot be issued.
+    #[error("the grant cannot be issued")]
+    Issue(#[from] IssueError),
     /// It cannot be sealed.
     #[error("the grant cannot be sealed")]
     Seal(#[from] SealError),
@@ -68,6 +72,8 @@ pub(crate) struct Releaser<'a> {
     pub(crate) affirmed: &'a Affirmed,
     /// The policy in force.
     pub(crate) policy: &'a ReleasePolicy,
+    /// Issues tokens and SVIDs.
+    pub(crate) issuer: Issuer<'a>,
     /// Opens secrets.
     pub(crate) vault: &'a Vault,
     /// Whose secrets.
@@ -83,63 +89,56 @@ pub(crate) struct Releaser<'a> {
 }
 
 impl Releaser<'_> {
-    /// Decides over one grant, and seals it when it is allowed. `secret` is its newest version, when there is one.
+    /// Decides over one grant, and seals it when it is allowed. `offer` is what its name stands for, `slot` the lease to open
+    /// or to continue.
     ///
-    /// A secret that does not exist is put to the policy like one that no workload may have: a guest cannot find out
-    /// which names exist.
-    /// `slot` is the lease to open or to continue.
+    /// A name that stands for nothing is put to the policy like one that no workload may have: a guest cannot find out which
+    /// names exist.
     pub(crate) fn release(
         &self,
         request: &GrantRequest,
-        secret: Option<&SecretVersion>,
+        offer: Offer<'_>,
         slot: &Slot,
     ) -> Result<Result<Released, Denied>, ReleaseError> {
-        let GrantKind::Secret = request.kind;
-        let ttl = match self.judge(request, secret) {
-            Ok(ttl) => ttl,
+        let ttl = match self.judge(request, offer) {
+            Ok(ttl) => ttl.min(offer.longest().unwrap_or(u32::MAX)),
             Err(denied) => return Ok(Err(denied)),
         };
-        let Some(secret) = secret else {
-            let reasons = vec![format!("the grant {} does not exist", request.name)];
-            return Ok(Err(Denied { code: Code::new("release.secret.absent"), reasons }));
+        let expires_at = self.now.plus_seconds(i64::from(ttl)).min(self.ends_at);
+        let terms = Terms { until: expires_at, slot };
+        let value = match offer {
+            Offer::Absent => {
+                let reasons = vec![format!("the grant {} does not exist", request.name)];
+                return Ok(Err(Denied { code: Code::new("release.secret.absent"), reasons }));
+            }
+            Offer::Secret(secret) => Ok(self.vault.open_secret(self.tenant, &request.name, secret)?),
+            Offer::Token(entry) => self.issuer.token(entry, terms)?,
+            Offer::JwtSvid(entry) => self.issuer.jwt_svid(entry, request, terms)?,
+            Offer::X509Svid(entry) => self.issuer.x509_svid(entry, request, terms)?,
+        };
+        let value = match value {
+            Ok(value) => value,
+            Err(denied) => return Ok(Err(denied)),
         };
         let target = match request.seal {
             SealTo::TeeKey => None,
-            SealTo::Tpm => match tpm::target(self.affirmed, &secret.workloads) {
+            SealTo::Tpm => match tpm::target(self.affirmed, offer.workloads()) {
                 Ok(target) => Some(target),
                 Err(denied) => return Ok(Err(denied)),
             },
         };
-        let plaintext = self.plaintext(request, secret, target)?;
+        let plaintext = plaintext(request, offer.version(), value, target)?;
         let sealed = seal(&plaintext, self.tee_key, &mut SystemRandom::new())?;
         let lease = Lease {
             id: slot.id.clone(),
             status: slot.status,
             kind: request.kind.as_str(),
             name: request.name.clone(),
-            version: secret.version,
+            version: offer.version(),
             issued_at: self.now,
-            expires_at: self.now.plus_seconds(i64::from(ttl)).min(self.ends_at),
+            expires_at,
         };
         Ok(Ok(Released { sealed, lease }))
-    }
-
-    /// What only the guest's key opens: the value, or an object that its TPM opens.
-    fn plaintext(
-        &self,
-        request: &GrantRequest,
-        secret: &SecretVersion,
-        target: Option<tpm::Target>,
-    ) -> Result<SecretBytes, ReleaseError> {
-        let value = self.vault.open_secret(self.tenant, &request.name, secret)?;
-        let (grant, version) = (request.name.clone(), u64::from(secret.version));
-        match target {
-            None => Ok(GrantPayload { grant, version, value }.to_plaintext()),
-            Some(tpm::Target { key, policy }) => {
-                let sealed = TpmGrant::seal(grant, version, &value, (&key, &policy), &mut SystemRandom::new())?;
-                Ok(sealed.to_plaintext())
-            }
-        }
     }
 
     /// Seconds of the longest lease.
@@ -148,9 +147,8 @@ impl Releaser<'_> {
     }
 
     /// How many seconds the policy allows.
-    fn judge(&self, request: &GrantRequest, secret: Option<&SecretVersion>) -> Result<u32, Denied> {
-        let workloads = secret.map(|secret| secret.workloads.as_slice()).unwrap_or_default();
-        let seal = request.seal.as_str();
+    fn judge(&self, request: &GrantRequest, offer: Offer<'_>) -> Result<u32, Denied> {
+        let (workloads, seal) = (offer.workloads(), request.seal.as_str());
         let grant = GrantFacts { name: &request.name, kind: request.kind.as_str(), workloads, seal };
         let lease = LeaseFacts { requested_ttl: self.longest(), renewal: self.renewal };
         let input = ReleaseInput::new(self.affirmed, grant, lease, self.tenant.as_str(), self.now);
@@ -166,14 +164,14 @@ impl Releaser<'_> {
     pub(crate) fn record(
         &self,
         request: &GrantRequest,
-        secret: Option<&SecretVersion>,
+        offer: Offer<'_>,
         outcome: &Result<Released, Denied>,
     ) -> GrantRecord {
         let base = GrantRecord {
             id: request.id.clone(),
             kind: request.kind.as_str(),
             name: request.name.clone(),
-            workloads: secret.map(|secret| secret.workloads.clone()).unwrap_or_default(),
+            workloads: offer.workloads().to_vec(),
             seal: request.seal.as_str(),
             requested_ttl: self.longest(),
             policy: self.policy.id().clone(),
@@ -187,6 +185,23 @@ impl Releaser<'_> {
                 GrantRecord { version: Some(released.lease.version), lease: Some(released.lease.id.clone()), ..base }
             }
             Err(denied) => GrantRecord { code: Some(denied.code), reasons: denied.reasons.clone(), ..base },
+        }
+    }
+}
+
+/// What only the guest's key opens: the value, or an object that its TPM opens.
+fn plaintext(
+    request: &GrantRequest,
+    version: u32,
+    value: SecretBytes,
+    target: Option<tpm::Target>,
+) -> Result<SecretBytes, ReleaseError> {
+    let (grant, version) = (request.name.clone(), u64::from(version));
+    match target {
+        None => Ok(GrantPayload { grant, version, value }.to_plaintext()),
+        Some(tpm::Target { key, policy }) => {
+            let sealed = TpmGrant::seal(grant, version, &value, (&key, &policy), &mut SystemRandom::new())?;
+            Ok(sealed.to_plaintext())
         }
     }
 }

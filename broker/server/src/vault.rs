@@ -80,24 +80,25 @@ impl Vault {
         Ok(self.root.open(&secret_context(tenant, name, secret.version), &secret.envelope)?)
     }
 
-    /// Stores a key of the broker.
+    /// Stores a key of the broker, which is used from `active_at` on.
     pub(crate) async fn put_key(
         &self,
         purpose: KeyPurpose,
         id: &str,
         key: &SecretBytes,
         now: Timestamp,
+        active_at: Timestamp,
     ) -> Result<(), VaultError> {
         let envelope = self.root.seal(&key_context(purpose, id), key, &mut SystemRandom::new())?;
-        let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now };
+        let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now, active_at };
         Ok(self.store.insert_protected_key(&key).await?)
     }
 
     /// Opens every key of one purpose, newest first.
-    pub(crate) async fn keys(&self, purpose: KeyPurpose) -> Result<Vec<(String, SecretBytes)>, VaultError> {
+    pub(crate) async fn keys(&self, purpose: KeyPurpose) -> Result<Vec<(ProtectedKey, SecretBytes)>, VaultError> {
         let open = |key: ProtectedKey| {
             let opened = self.root.open(&key_context(purpose, &key.id), &key.envelope)?;
-            Ok((key.id, opened))
+            Ok((key, opened))
         };
         self.store.protected_keys(purpose).await?.into_iter().map(open).collect()
     }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::*;
+use crate::encoding::decode;
 use crate::random::{Prepared, SystemRandom};
 
 fn key(algorithm: SignatureAlgorithm) -> SigningKey {

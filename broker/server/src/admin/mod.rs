@@ -13,6 +13,7 @@ use crate::broker::Broker;
 mod decisions;
 mod endorsements;
 mod enrollments;
+mod keys;
 mod policies;
 mod reference_values;
 mod revocations;
@@ -36,6 +37,8 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/enrollments/{name}", get(enrollments::show))
         .route("/enrollments/{name}/approve", post(enrollments::approve))
         .route("/enrollments/{name}/revoke", post(enrollments::revoke))
+        .route("/keys", get(keys::list))
+        .route("/keys/rotate", post(keys::rotate))
         .route("/workloads", get(workloads::list))
         .route("/workloads/{id}", get(workloads::show))
         .route("/revocations", get(revocations::list).post(revocations::revoke))

@@ -145,10 +145,14 @@ async fn renewal(
         let asked = request.grants.iter().position(|grant| grant.id == lease.id);
         let grant = match asked {
             Some(position) => request.grants.swap_remove(position),
-            None => {
-                let (id, name) = (lease.id.clone(), lease.name.clone());
-                GrantRequest { id, kind: GrantKind::parse(&lease.kind)?, name, seal: SealTo::default() }
-            }
+            None => GrantRequest {
+                id: lease.id.clone(),
+                kind: GrantKind::parse(&lease.kind)?,
+                name: lease.name.clone(),
+                seal: SealTo::default(),
+                audience: None,
+                csr: None,
+            },
         };
         if grant.kind.as_str() != lease.kind || grant.name != lease.name {
             return Err(RequestError::Malformed { detail: "grants: expected type and name of the lease".into() }.into());

@@ -12,13 +12,18 @@ use keys::{
 use thiserror::Error;
 use verifier::{Affirmed, AttestationResult, ResultTerms, StatusPlace, Timestamp};
 
-use super::Admitted;
+use super::{
+    Admitted,
+    request::{GrantKind, GrantRequest},
+};
 use crate::{
     broker::Broker,
+    config::Identity,
     decision::DecisionRecord,
+    identity::{Issuer, Offer},
     leases::{self, Slot},
     release::{Denied, ReleaseError, Released, Releaser},
-    store::{Lease, Opening, SecretVersion},
+    store::{KeyPurpose, Lease, Opening, SecretVersion},
 };
 
 /// The broker could not do its part.
@@ -69,9 +74,21 @@ pub(super) fn prepare(
     let (own, slots) = slots.split_first().ok_or(SignError::Crypto)?;
     let (result, expires_at) = sign(broker, admitted, affirmed, &record.id, own)?;
     let rules = broker.rules.load();
+    let keyring = broker.keyring.load();
+    let measurement = affirmed.appraisal().claims().measurement.launch.as_ref().map(ToString::to_string);
     let releaser = Releaser {
         affirmed,
         policy: &rules.release,
+        issuer: Issuer {
+            affirmed,
+            identity: &broker.identity,
+            keyring: &keyring,
+            issuer: &broker.issuer,
+            tenant: broker.tenant.as_str(),
+            guest: &own.id,
+            measurement: measurement.as_deref(),
+            now: admitted.now,
+        },
         vault: &broker.vault,
         tenant: &broker.tenant,
         tee_key: &admitted.request.tee_key,
@@ -81,8 +98,9 @@ pub(super) fn prepare(
     };
     let mut grants = Vec::new();
     for ((request, secret), slot) in admitted.request.grants.iter().zip(secrets).zip(slots) {
-        let outcome = releaser.release(request, secret.as_ref(), slot)?;
-        record.grants.push(releaser.record(request, secret.as_ref(), &outcome));
+        let offer = offer(&broker.identity, request, secret.as_ref());
+        let outcome = releaser.release(request, offer, slot)?;
+        record.grants.push(releaser.record(request, offer, &outcome));
         grants.push(outcome);
     }
     let result_lease = Lease {
@@ -104,6 +122,18 @@ pub(super) fn prepare(
     };
     let lease_key = admitted.request.renewable.then(|| lease_key(broker, admitted, &own.id)).transpose()?;
     Ok(Prepared { record, result, expires_at, lease_key, grants, opening })
+}
+
+/// What the name of a grant stands for.
+fn offer<'a>(identity: &'a Identity, request: &GrantRequest, secret: Option<&'a SecretVersion>) -> Offer<'a> {
+    let svid = || identity.svid.iter().find(|entry| entry.name == request.name);
+    let offer = match request.kind {
+        GrantKind::Secret => secret.map(Offer::Secret),
+        GrantKind::Token => identity.token.iter().find(|entry| entry.name == request.name).map(Offer::Token),
+        GrantKind::JwtSvid => svid().map(Offer::JwtSvid),
+        GrantKind::X509Svid => svid().map(Offer::X509Svid),
+    };
+    offer.unwrap_or(Offer::Absent)
 }
 
 /// The guest's lease key, which only its TEE key opens.
@@ -135,5 +165,7 @@ fn sign(
         build: concat!("countersign ", env!("CARGO_PKG_VERSION")),
     };
     let claims = AttestationResult::new(admitted.request.profile, affirmed.appraisal(), terms);
-    Ok((sign_jwt(&*broker.signer, TokenType::EatJwt, &claims)?, claims.expires_at()))
+    let keyring = broker.keyring.load();
+    let signer = keyring.signer(KeyPurpose::AttestationResult).ok_or(SignError::Crypto)?;
+    Ok((sign_jwt(&**signer, TokenType::EatJwt, &claims)?, claims.expires_at()))
 }

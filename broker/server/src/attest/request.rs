@@ -19,6 +19,10 @@ use crate::{
 const GRANTS: usize = 16;
 /// Longest id that a caller gives to a grant, in bytes.
 const GRANT_ID: usize = 64;
+/// Longest audience, in bytes.
+const AUDIENCE: usize = 512;
+/// Longest CSR, in bytes of PEM.
+const CSR: usize = 8 * 1024;
 /// Most bytes of a request in CBOR: the bundle and a little around it.
 const CBOR_LIMIT: usize = BUNDLE_LIMIT + 64 * 1024;
 
@@ -66,6 +70,12 @@ pub(crate) struct GrantRequest {
     /// What it is sealed to.
     #[serde(default)]
     pub(crate) seal: SealTo,
+    /// JWT-SVID: for whom.
+    #[serde(default)]
+    pub(crate) audience: Option<String>,
+    /// X.509-SVID: the certificate signing request, PEM.
+    #[serde(default)]
+    pub(crate) csr: Option<String>,
 }
 
 /// What a grant is sealed to.
@@ -95,6 +105,13 @@ impl SealTo {
 pub(crate) enum GrantKind {
     /// The newest version of a stored secret.
     Secret,
+    /// A token for another system.
+    Token,
+    /// A SPIFFE identity as a token.
+    JwtSvid,
+    /// A SPIFFE identity as a certificate.
+    #[serde(rename = "x509-svid")]
+    X509Svid,
 }
 
 impl GrantKind {
@@ -102,6 +119,9 @@ impl GrantKind {
     pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
         match text {
             "secret" => Ok(Self::Secret),
+            "token" => Ok(Self::Token),
+            "jwt-svid" => Ok(Self::JwtSvid),
+            "x509-svid" => Ok(Self::X509Svid),
             unknown => Err(StoreError::Unknown { what: "grant kind", found: unknown.to_owned() }),
         }
     }
@@ -110,6 +130,9 @@ impl GrantKind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "secret",
+            Self::Token => "token",
+            Self::JwtSvid => "jwt-svid",
+            Self::X509Svid => "x509-svid",
         }
     }
 }
@@ -137,6 +160,12 @@ impl AttestRequest {
             return Err(malformed(format!("expected at most {GRANTS} grants, found {}", request.grants.len())));
         }
         for (index, grant) in request.grants.iter().enumerate() {
+            let long = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.len() > most);
+            if long(&grant.audience, AUDIENCE) || long(&grant.csr, CSR) {
+                let detail =
+                    format!("grant {index}: expected an audience of {AUDIENCE} and a CSR of {CSR} bytes at most");
+                return Err(malformed(detail));
+            }
             if grant.id.is_empty() || grant.id.len() > GRANT_ID || !is_name(&grant.name) {
                 return Err(malformed(format!("grant {index}: expected an id of 1 to {GRANT_ID} bytes and a name")));
             }

@@ -65,8 +65,10 @@ pub(super) async fn release(
     record.outcome = Outcome::Affirmed;
     let mut secrets = Vec::with_capacity(admitted.request.grants.len());
     for grant in &admitted.request.grants {
-        let GrantKind::Secret = grant.kind;
-        secrets.push(broker.store.newest_secret(&broker.tenant, &grant.name).await?);
+        secrets.push(match grant.kind {
+            GrantKind::Secret => broker.store.newest_secret(&broker.tenant, &grant.name).await?,
+            GrantKind::Token | GrantKind::JwtSvid | GrantKind::X509Svid => None,
+        });
     }
     let counters = counters(broker, &admitted, affirmed.appraisal());
     let materials = Materials { affirmed, secrets, slots: slots(broker, &admitted, &record.id).await? };

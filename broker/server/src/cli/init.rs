@@ -13,18 +13,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest::{SHA256, digest};
-use keys::{
-    envelope::RootKey,
-    random::SystemRandom,
-    secret::SecretBytes,
-    sign::{Signer, SigningKey},
-};
+use keys::{envelope::RootKey, random::SystemRandom, secret::SecretBytes};
 
 use super::output::{self, Format};
 use crate::{
     authority::{self, Issued},
-    broker::{SIGNATURE, STORE_FILE, read_root_key},
+    broker::{STORE_FILE, read_root_key},
     clock, hardening,
+    identity::ensure_keys,
     nonce::NonceKey,
     store::{Administrator, KeyPurpose, KeyStore, Role, sqlite::SqliteStore},
     vault::Vault,
@@ -143,10 +139,8 @@ async fn fill_store(directory: &Path, admin: &Issued) -> Result<()> {
     let vault = Vault::new(store.clone(), read_root_key(&directory.join("root.key"))?);
     let now = clock::now();
     let nonce_key = SecretBytes::new(NonceKey::generate()?.to_vec());
-    vault.put_key(KeyPurpose::Nonce, "nonce-1", &nonce_key, now).await?;
-    let signing_key = SigningKey::generate(SIGNATURE, &mut SystemRandom::new())?;
-    let kid = signing_key.verifying_key().key_id().clone();
-    vault.put_key(KeyPurpose::AttestationResult, kid.as_str(), &signing_key.to_pkcs8()?, now).await?;
+    vault.put_key(KeyPurpose::Nonce, "nonce-1", &nonce_key, now, now).await?;
+    ensure_keys(&vault, now).await?;
     let fingerprint = digest(&SHA256, &admin.certificate_der).as_ref().try_into()?;
     let administrator = Administrator { fingerprint, name: "admin".to_owned(), role: Role::Admin };
     store.insert_administrator(&administrator, now).await?;

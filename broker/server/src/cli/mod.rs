@@ -11,6 +11,7 @@ mod explain;
 mod files;
 mod init;
 mod inspect;
+mod keys;
 mod man;
 mod measure;
 mod output;
@@ -51,6 +52,8 @@ enum Command {
     Policy(policy::Args),
     /// List, approve, revoke and pin the attestation keys of TPMs
     Enrollments(enrollments::Args),
+    /// List and change the signing keys
+    Keys(keys::Args),
     /// List the guests that attested, and what they hold
     Workloads(workloads::Args),
     /// End leases, and give none again to what is revoked
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::ReferenceValues(args) => reference_values::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Enrollments(args) => enrollments::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Workloads(args) => workloads::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Endorsements(args) => endorsements::run(&args),

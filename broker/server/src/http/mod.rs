@@ -21,6 +21,7 @@ mod challenge;
 mod enroll;
 mod events;
 pub(crate) mod identity;
+mod identity_documents;
 mod leases;
 pub(crate) mod listener;
 mod mirror;
@@ -51,6 +52,8 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/v1/status/{list}", get(status::status_list))
         .route("/v1/openapi.json", get(openapi))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/.well-known/openid-configuration", get(identity_documents::openid_configuration))
+        .route("/.well-known/spiffe-bundle", get(identity_documents::spiffe_bundle))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .nest("/v1/admin", admin::routes())
@@ -95,7 +98,7 @@ async fn readyz(State(broker): State<Arc<Broker>>) -> Result<&'static str, Probl
 
 async fn jwks(State(broker): State<Arc<Broker>>) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "max-age=300")];
-    (headers, broker.jwks.clone()).into_response()
+    (headers, broker.keyring.load().jwks.clone()).into_response()
 }
 
 async fn openapi() -> Response {

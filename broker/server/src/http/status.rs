@@ -17,6 +17,7 @@ use crate::{
     broker::Broker,
     clock,
     leases::{LIST_LENGTH, list_token, status_place},
+    store::KeyPurpose,
 };
 
 /// The signed list. It is made from the store for every request: what ended a moment ago is in it.
@@ -29,7 +30,9 @@ pub(crate) async fn status_list(State(broker): State<Arc<Broker>>, Path(list): P
     let places = ended.into_iter().filter_map(|place| usize::try_from(place.saturating_sub(first)).ok());
     let list = StatusList::new(usize::try_from(LIST_LENGTH).unwrap_or(usize::MAX), places);
     let (_, uri) = status_place(&broker.issuer, first);
-    let token = list_token(&*broker.signer, &broker.issuer, &uri, &list, clock::now());
+    let keyring = broker.keyring.load();
+    let signer = keyring.signer(KeyPurpose::AttestationResult).ok_or(RequestError::Overloaded)?;
+    let token = list_token(&**signer, &broker.issuer, &uri, &list, clock::now());
     let token = token.map_err(|error| Problem::internal(&error))?;
     let headers = [(header::CONTENT_TYPE, "application/statuslist+jwt"), (header::CACHE_CONTROL, "max-age=1")];
     Ok((headers, token).into_response())

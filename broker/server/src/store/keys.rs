@@ -5,7 +5,8 @@ use verifier::Timestamp;
 use super::{StoreError, StoreFuture};
 
 /// What a stored key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum KeyPurpose {
     /// Signs attestation results.
     AttestationResult,
@@ -13,15 +14,34 @@ pub(crate) enum KeyPurpose {
     Nonce,
     /// Derives the keys that guests prove their leases with.
     Lease,
+    /// Signs tokens for other systems, with RS256.
+    #[serde(rename = "token-rs256")]
+    TokenRs256,
+    /// The same, with ES256.
+    #[serde(rename = "token-es256")]
+    TokenEs256,
+    /// Signs JWT-SVIDs.
+    JwtSvid,
+    /// Certifies X.509-SVIDs.
+    #[serde(rename = "x509-ca")]
+    X509Ca,
 }
 
 impl KeyPurpose {
+    /// Those that sign, each with keys of its own.
+    pub(crate) const SIGNING: [Self; 5] =
+        [Self::AttestationResult, Self::TokenRs256, Self::TokenEs256, Self::JwtSvid, Self::X509Ca];
+
     /// As written in the store and in the envelope's associated data.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AttestationResult => "attestation-result",
             Self::Nonce => "nonce",
             Self::Lease => "lease",
+            Self::TokenRs256 => "token-rs256",
+            Self::TokenEs256 => "token-es256",
+            Self::JwtSvid => "jwt-svid",
+            Self::X509Ca => "x509-ca",
         }
     }
 }
@@ -37,6 +57,8 @@ pub(crate) struct ProtectedKey {
     pub(crate) envelope: Vec<u8>,
     /// When it was made.
     pub(crate) created_at: Timestamp,
+    /// From when on it signs.
+    pub(crate) active_at: Timestamp,
 }
 
 /// What an administrator may do.
@@ -86,6 +108,9 @@ pub(crate) trait KeyStore {
 
     /// Stores a key.
     fn insert_protected_key<'a>(&'a self, key: &'a ProtectedKey) -> StoreFuture<'a, ()>;
+
+    /// Retires every key of a purpose but one: from now on nothing verifies with them. Says how many.
+    fn retire_keys<'a>(&'a self, purpose: KeyPurpose, keep: &'a str, now: Timestamp) -> StoreFuture<'a, u64>;
 
     /// The administrator with this certificate.
     fn administrator<'a>(&'a self, fingerprint: &'a [u8; 32]) -> StoreFuture<'a, Option<Administrator>>;

@@ -1,6 +1,14 @@
 //! Credentials that end: leases, their renewal on fresh evidence, revocation, and who is told.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 
 mod guest;
 mod leases;
 mod stream;
+mod svid;
+mod tokens;

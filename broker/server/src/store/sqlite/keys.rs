@@ -12,7 +12,7 @@ impl KeyStore for SqliteStore {
     fn protected_keys(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<ProtectedKey>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT id, envelope, created_at FROM protected_keys
+                "SELECT id, envelope, created_at, active_at FROM protected_keys
                  WHERE purpose = ? AND retired_at IS NULL ORDER BY created_at DESC, id",
             )
             .bind(purpose.as_str())
@@ -25,6 +25,7 @@ impl KeyStore for SqliteStore {
                         purpose,
                         envelope: row.try_get("envelope")?,
                         created_at: Timestamp::from_unix(row.try_get("created_at")?),
+                        active_at: Timestamp::from_unix(row.try_get("active_at")?),
                     })
                 })
                 .collect()
@@ -33,14 +34,31 @@ impl KeyStore for SqliteStore {
 
     fn insert_protected_key<'a>(&'a self, key: &'a ProtectedKey) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            sqlx::query("INSERT INTO protected_keys (id, purpose, envelope, created_at) VALUES (?, ?, ?, ?)")
-                .bind(&key.id)
-                .bind(key.purpose.as_str())
-                .bind(&key.envelope)
-                .bind(key.created_at.as_unix())
-                .execute(&self.pool)
-                .await?;
+            sqlx::query(
+                "INSERT INTO protected_keys (id, purpose, envelope, created_at, active_at) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(&key.id)
+            .bind(key.purpose.as_str())
+            .bind(&key.envelope)
+            .bind(key.created_at.as_unix())
+            .bind(key.active_at.as_unix())
+            .execute(&self.pool)
+            .await?;
             Ok(())
+        })
+    }
+
+    fn retire_keys<'a>(&'a self, purpose: KeyPurpose, keep: &'a str, now: Timestamp) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let retired = sqlx::query(
+                "UPDATE protected_keys SET retired_at = ? WHERE purpose = ? AND id <> ? AND retired_at IS NULL",
+            )
+            .bind(now.as_unix())
+            .bind(purpose.as_str())
+            .bind(keep)
+            .execute(&self.pool)
+            .await?;
+            Ok(retired.rows_affected())
         })
     }
 

@@ -1,0 +1,120 @@
+//! `[identity]`: which tokens and SVIDs there are, and for whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keys::sign::SignatureAlgorithm;
+use serde::Deserialize;
+
+use crate::{
+    identity::{SpiffePath, Template, TrustDomain},
+    store::is_name,
+};
+
+/// Identities that affirmed guests may ask for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// The SPIFFE trust domain; without one there are no SPIFFE identities.
+    pub(crate) trust_domain: Option<TrustDomain>,
+    /// The path of a guest's SPIFFE ID.
+    pub(crate) path: SpiffePath,
+    /// Tokens for other systems' federation.
+    pub(crate) token: Vec<TokenEntry>,
+    /// SPIFFE identities.
+    pub(crate) svid: Vec<SvidEntry>,
+}
+
+/// One audience that tokens are made for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenEntry {
+    /// What guests ask for.
+    pub(crate) name: String,
+    /// `aud`.
+    pub(crate) audience: String,
+    /// Workloads that may have it.
+    pub(crate) workloads: Vec<String>,
+    /// How it is signed.
+    #[serde(default = "rs256")]
+    pub(crate) algorithm: SignatureAlgorithm,
+    /// `sub`.
+    #[serde(default = "spiffe_id")]
+    pub(crate) subject: Template,
+    /// Longest life in seconds.
+    #[serde(default = "ttl")]
+    pub(crate) ttl_seconds: u32,
+    /// More claims.
+    #[serde(default)]
+    pub(crate) claims: BTreeMap<String, Template>,
+}
+
+/// One SPIFFE identity.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SvidEntry {
+    /// What guests ask for.
+    pub(crate) name: String,
+    /// Workloads that may have it.
+    pub(crate) workloads: Vec<String>,
+    /// Audiences that a JWT-SVID may be asked for.
+    #[serde(default)]
+    pub(crate) audiences: BTreeSet<String>,
+    /// Longest life in seconds.
+    #[serde(default = "ttl")]
+    pub(crate) ttl_seconds: u32,
+}
+
+const fn rs256() -> SignatureAlgorithm {
+    SignatureAlgorithm::Rs256
+}
+
+const fn ttl() -> u32 {
+    900
+}
+
+fn spiffe_id() -> Template {
+    Template::spiffe_id()
+}
+
+/// Claims that a template may not set: each says something that the broker vouches for itself.
+const RESERVED: [&str; 12] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "status", "act", "may_act", "azp"];
+
+impl Identity {
+    /// What is wrong with it, if anything.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let names = self.token.iter().map(|entry| (&entry.name, &entry.workloads, entry.ttl_seconds));
+        let svids = self.svid.iter().map(|entry| (&entry.name, &entry.workloads, entry.ttl_seconds));
+        for (name, workloads, ttl) in names.chain(svids) {
+            if !is_name(name) || workloads.is_empty() || !workloads.iter().all(|workload| is_name(workload)) {
+                return Some(format!("{name:?}: expected a plain name and the names of workloads"));
+            }
+            if !(1..=3600).contains(&ttl) {
+                return Some(format!("{name}: expected ttl_seconds between 1 and 3600, found {ttl}"));
+            }
+        }
+        let twice = |names: Vec<&String>| names.iter().collect::<BTreeSet<_>>().len() != names.len();
+        if twice(self.token.iter().map(|entry| &entry.name).collect())
+            || twice(self.svid.iter().map(|entry| &entry.name).collect())
+        {
+            return Some("expected a name that no other entry has".to_owned());
+        }
+        for entry in &self.token {
+            if entry.algorithm == SignatureAlgorithm::Es384 {
+                return Some(format!("{}: expected the algorithm RS256 or ES256", entry.name));
+            }
+            if entry.audience.is_empty() || entry.audience.len() > 512 {
+                return Some(format!("{}: expected an audience of 1 to 512 bytes", entry.name));
+            }
+            if let Some(claim) = entry.claims.keys().find(|claim| RESERVED.contains(&claim.as_str())) {
+                return Some(format!("{}: expected claims other than {claim}", entry.name));
+            }
+            let spiffe = entry.claims.values().chain([&entry.subject]).any(Template::needs_trust_domain);
+            if spiffe && self.trust_domain.is_none() {
+                return Some(format!("{}: expected identity.trust_domain for {{spiffe_id}}", entry.name));
+            }
+        }
+        (!self.svid.is_empty() && self.trust_domain.is_none())
+            .then(|| "svid: expected identity.trust_domain".to_owned())
+    }
+}
