@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use softtee::{
     amd::{AmdPki, SecureProcessor},
     image::{Disk, FirmwareImage, PeFile},
+    intel::{AT, TdxPlatform},
 };
 use tempfile::TempDir;
 use time::macros::datetime;
@@ -223,4 +224,58 @@ fn evidence_of_the_measured_image_passes_and_of_another_does_not() {
         (&json!("rejected"), &json!("reference.no_match")),
         "{verdict:#}"
     );
+}
+
+#[test]
+fn a_quote_of_the_measured_td_passes_and_of_another_does_not() {
+    let folder = Folder::new();
+    let image = ["tdx", "--firmware", "@OVMF.fd", "--image", "@linux.efi", "--disk", "@disk.raw", "--format", "json"];
+    let measured = folder.run(&[&image[..], &["--not-after", "2027-01-01T00:00:00Z"]].concat());
+    let document: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    // The set begins after the platform's collateral: this test is about what it pins.
+    let values = text(&measured.stdout).replace("2026-11-01", "2026-01-01");
+    let values = folder.write("values.json", values.as_bytes());
+    let pinned = &document["sets"][0]["measurements"][0];
+    let platform = TdxPlatform::new();
+    let root = folder.write("root.der", &platform.pki.root.der());
+    let endorsements = folder.0.path().join("collateral");
+    fs::create_dir_all(&endorsements).unwrap();
+    for (name, content) in platform.collateral(AT).files() {
+        fs::write(endorsements.join(name), content).unwrap();
+    }
+    let verify = |change: &dyn Fn(&mut [String; 3])| {
+        let mut wanted = [&pinned["launch"], &pinned["runtime"]["rtmr1"], &pinned["runtime"]["rtmr2"]]
+            .map(|value| value.as_str().unwrap().to_owned());
+        change(&mut wanted);
+        let mut td = platform.td();
+        td.info.mr_td = wanted[0].parse().unwrap();
+        td.info.rtmr[1] = wanted[1].parse().unwrap();
+        td.info.rtmr[2] = wanted[2].parse().unwrap();
+        let quote = folder.write("quote.bin", &platform.quote(&td).to_bytes(&platform));
+        let endorsements = endorsements.display().to_string();
+        let output = countersign(&[
+            "verify",
+            "--type",
+            "tdx",
+            "--evidence",
+            &quote,
+            "--endorsements",
+            &endorsements,
+            "--trust-anchor",
+            &root,
+            "--at",
+            "2026-06-01T00:00:00Z",
+            "--reference-values",
+            &values,
+            "--format",
+            "json",
+        ]);
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (verdict["verdict"].as_str().unwrap().to_owned(), verdict["code"].as_str().map(ToOwned::to_owned))
+    };
+    assert_eq!(verify(&|_| {}), ("accepted".to_owned(), None));
+    for index in 0..3 {
+        let other = verify(&|wanted| wanted[index] = "5e".repeat(48));
+        assert_eq!(other, ("rejected".to_owned(), Some("reference.no_match".to_owned())), "{index}");
+    }
 }

@@ -7,6 +7,8 @@ use evidence_formats::{
 };
 use thiserror::Error;
 
+use crate::measure::firmware::PAGE;
+
 /// Most sections of an image (PE format, section table).
 const MAX_SECTIONS: u16 = 96;
 /// Offset of the offset of the PE header.
@@ -121,6 +123,12 @@ impl<'a> PeImage<'a> {
         if self.headers_size < table_end || self.headers_size > self.bytes.len() {
             return Err(PeError::Bounds { what: "headers that cover the section table" });
         }
+        // Sections that overlap would be hashed more than once.
+        let data = self.sections.iter().fold(self.headers_size, |sum, section| sum.saturating_add(section.data.len()));
+        let certificates = self.certificates.map_or(0, |(_, size)| size);
+        if data.saturating_add(certificates) > self.bytes.len() {
+            return Err(PeError::Bounds { what: "headers, sections and certificates beside each other" });
+        }
         Ok(())
     }
 
@@ -153,10 +161,10 @@ impl<'a> PeImage<'a> {
     }
 
     /// Content of the first section of this name as it is in memory: its virtual size, zero where the file has nothing.
-    /// `None` when there is none, or it would be larger than the image by more than a page.
+    /// `None` when there is none, or more than a page of it is not in the file.
     pub(super) fn section(&self, name: &str) -> Option<Vec<u8>> {
         let section = self.sections.iter().find(|section| section.name == name.as_bytes())?;
-        if section.memory_size > self.bytes.len().saturating_add(4096) {
+        if section.memory_size > section.data.len().saturating_add(PAGE) {
             return None;
         }
         let mut content = section.data.get(..section.memory_size).unwrap_or(section.data).to_vec();
