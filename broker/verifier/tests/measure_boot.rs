@@ -335,6 +335,27 @@ fn pcr_11_of_an_image_is_what_systemd_measures() {
 }
 
 #[test]
+fn the_initrd_that_a_stub_hands_over_is_that_of_real_boots() {
+    // The archive that systemd-stub 257 made of an os-release of 8 bytes: its digest with the initrd before it was in the log of a real boot.
+    let archive = [
+        "070701000000010000416d0000000000000000000000010000000000000000000000000000000000000000000000000000000700000000.extra\0\0\0\0",
+        "07070100000002000081240000000000000000000000010000000000000008000000000000000000000000000000000000001200000000.extra/os-release\0",
+        "ID=test\n",
+        "07070100000000000000000000000000000000000000010000000000000000000000000000000000000000000000000000000B00000000TRAILER!!!\0\0\0\0",
+    ]
+    .concat();
+    let initrd = |stub: &str| {
+        let of_kind = |step: &Step| (step.kind == StepKind::Initrd).then_some(step.digest).flatten();
+        uki_steps(&image(stub), SHA256).iter().find_map(of_kind)
+    };
+    assert_eq!(initrd("257"), Some(SHA256.digest(&[b"an initrd!\0\0", archive.as_bytes()])));
+    // Before 257 there is nothing to add, so that the initrd is handed over as it is.
+    assert_eq!(initrd("254"), Some(SHA256.digest(&[b"an initrd!"])));
+    assert_eq!(initrd("258"), None);
+    assert_eq!(initrd("251"), None);
+}
+
+#[test]
 fn sections_that_a_stub_does_not_know_are_not_measured_by_it() {
     let kernel = PeFile::kernel(b"a kernel").build();
     let pcr11 = |stub: &str, sections: &[(&str, &[u8])]| {
