@@ -105,7 +105,9 @@ impl ItemName {
     #[must_use]
     pub const fn limit(self) -> usize {
         match self {
-            Self::EventlogTcg2 | Self::EventlogCc | Self::EventlogRuntime => 1024 * KIB,
+            Self::EventlogTcg2 | Self::EventlogCc => 1024 * KIB,
+            // Every event of it stands in results and records.
+            Self::EventlogRuntime => 256 * KIB,
             Self::EventlogIma => 2048 * KIB,
             Self::Cpu | Self::Certs | Self::Tpm | Self::Hcl | Self::Svsm | Self::Initdata => 64 * KIB,
         }
