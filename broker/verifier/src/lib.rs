@@ -54,4 +54,4 @@ pub use timestamp::Timestamp;
 pub use vendor_document::{
     AuthenticDocument, DocumentError, DocumentFloor, DocumentTerms, authenticate_document, reauthenticate_document,
 };
-pub use wanted::{wanted_of_machine, wanted_of_vendor};
+pub use wanted::{wanted_of_chip, wanted_of_machine, wanted_of_vendor};

@@ -20,7 +20,12 @@ use crate::{
 /// the report does not tell the product line (version 2). Costs next to nothing.
 #[must_use]
 pub fn wanted_of_machine(evidence: &Evidence) -> Vec<EndorsementId> {
-    let Some(snp) = snp_of(evidence) else { return Vec::new() };
+    snp_of(evidence).map(wanted_of_chip).unwrap_or_default()
+}
+
+/// The same for an SNP report by itself.
+#[must_use]
+pub fn wanted_of_chip(snp: &SnpEvidence) -> Vec<EndorsementId> {
     let fields = snp.report.fields();
     if fields.key_info.signing_key != SigningKey::Vcek || brings_vcek(snp) {
         return Vec::new();

@@ -15,10 +15,10 @@ use anyhow::Result;
 use endorsements::{Provider, Reason, Unavailable};
 use evidence_formats::{
     endorsement::{EndorsementId, TcbUpdate},
-    evidence::Evidence,
+    evidence::{Evidence, SnpEvidence},
 };
 use tokio::task::JoinSet;
-use verifier::{Endorsements, Revocation, Timestamp, wanted_of_machine, wanted_of_vendor};
+use verifier::{Endorsements, Revocation, Timestamp, wanted_of_chip, wanted_of_machine, wanted_of_vendor};
 
 pub(crate) use carry::{CarryError, Imported};
 pub(crate) use shelf::Ground;
@@ -105,6 +105,11 @@ impl Library {
     pub(crate) fn for_evidence(&self, evidence: &Evidence) -> Held {
         let (endorsements, arrivals) = self.shelf.with_machine(&wanted_of_machine(evidence));
         Held { endorsements, arrivals }
+    }
+
+    /// What is here to judge a report by itself.
+    pub(crate) fn for_report(&self, report: &SnpEvidence) -> Arc<Endorsements> {
+        self.shelf.with_machine(&wanted_of_chip(report)).0
     }
 
     /// What `evidence` could not be judged by when it was judged by `held`.

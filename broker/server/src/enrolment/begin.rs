@@ -155,14 +155,14 @@ fn reported(
     let (collateral, floors) = (broker.collateral.load(), broker.crl_floors.load());
     let terms = Terms {
         anchors: &collateral.anchors,
-        revocation: collateral.revocation,
+        revocation: broker.library.revocation(collateral.revocation),
         expected: Expected::Binding(binding),
         now,
         memory: &broker.chains,
         crl_floors: &floors,
         tpm: TpmTerms::DEFAULT,
     };
-    let proven = authenticate_svsm_report(&report, &collateral.endorsements, &terms)?;
+    let proven = authenticate_svsm_report(&report, &broker.library.for_report(&report.snp), &terms)?;
     let details = json!({ "svsm_launch": proven.launch.map(|launch| launch.to_string()) }).to_string();
     Ok(ProvenEk { area: proven.endorsement_key, provenance: AkProvenance::SvsmEk, details })
 }
