@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
 mod policy;
+mod quote;
 mod tdx;
 mod tpm;
 
@@ -35,6 +36,7 @@ fn main() -> Result<ExitCode> {
     rows.extend(peer(&genuine)?);
     rows.extend(tdx::rows()?);
     rows.extend(policy::rows(&simulated)?);
+    rows.extend(quote::rows()?);
     rows.extend(tpm::rows()?);
     rows.extend(releases()?);
     println!("{}", markdown(&rows));

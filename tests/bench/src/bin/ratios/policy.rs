@@ -65,7 +65,7 @@ pub(super) fn rows(case: &Case) -> Result<Vec<Row>> {
     let release = ReleasePolicy::built_in()?;
     let workloads = vec!["web".to_owned()];
     rows.push(alone("evaluate the built-in release policy", Limit::Micros(100.0), &mut || {
-        let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads };
+        let grant = GrantFacts { name: "disk-key", kind: "secret", workloads: &workloads, seal: "tee-key" };
         let lease = LeaseFacts { requested_ttl: 900, renewal: false };
         black_box(release.evaluate(&ReleaseInput::new(&affirmed, grant, lease, "default", now))?);
         Ok(())
