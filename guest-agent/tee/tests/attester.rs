@@ -87,11 +87,14 @@ fn an_enrolment_proves_both_keys() {
         return;
     }
     let machine = SwTpm::start().unwrap();
+    let pki = TpmPki::new();
+    leave(&machine.connect().unwrap(), NvIndex(0x01C0_0100), &pki.intermediates().concat()).unwrap();
     let mut attester = detect(&paths(&machine)).unwrap();
     let tpm = attester.tpm().unwrap();
     let keys = tpm.enrolment_keys().unwrap();
     let ek = TpmPublic::parse(&keys.ek_public).unwrap();
-    assert_eq!(keys.ek_certificates, [TpmPki::new().ek_certificate(&ek).unwrap().der()]);
+    let chain = [vec![pki.ek_certificate(&ek).unwrap().der()], pki.intermediates()].concat();
+    assert_eq!(keys.ek_certificates, chain);
     let ak = TpmPublic::parse(&keys.ak_public).unwrap();
     let credential = make_credential(&ek, &ak.name(), b"challenge").unwrap();
     let opened = tpm.activate(&keys, &credential.blob, &credential.secret).unwrap();

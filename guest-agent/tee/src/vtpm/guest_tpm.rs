@@ -21,6 +21,10 @@ const GCP: [(NvIndex, NvIndex); 2] =
     [(NvIndex(0x01C1_0002), NvIndex(0x01C1_0003)), (NvIndex(0x01C1_0000), NvIndex(0x01C1_0001))];
 /// Azure: certificate of the attestation key, and where the key is.
 const AZURE: (NvIndex, PersistentHandle) = (NvIndex(0x01C1_01D0), PersistentHandle(0x8100_0003));
+/// Certificates that issued the endorsement key's, one after the other (TCG EK Credential Profile, section 2.2.1.5.2).
+const EK_CHAIN: NvIndex = NvIndex(0x01C0_0100);
+/// Most certificates that are taken from there.
+const MAX_CHAIN: usize = 3;
 /// Size of a TPM2B_ENCRYPTED_SECRET for an RSA 2048 key.
 const RSA_SECRET_BYTES: usize = 258;
 
@@ -64,7 +68,7 @@ impl AkSource {
 /// What an enrolment asks the broker about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrolmentKeys {
-    /// Certificate of the endorsement key, in DER without padding; empty where the machine has none.
+    /// Certificate of the endorsement key and those that issued it, in DER without padding; empty where the machine has none.
     pub ek_certificates: Vec<Vec<u8>>,
     /// TPMT_PUBLIC of the endorsement key.
     pub ek_public: Vec<u8>,
@@ -142,9 +146,9 @@ impl GuestTpm {
     /// [`AttestError`] when the TPM does not make them.
     pub fn enrolment_keys(&mut self) -> Result<EnrolmentKeys, AttestError> {
         self.with_ak(|tpm, ak| {
-            let (ek, certificate) = endorsement_certificate(tpm)?;
+            let (ek, ek_certificates) = endorsement_certificates(tpm)?;
             Ok(EnrolmentKeys {
-                ek_certificates: certificate.into_iter().collect(),
+                ek_certificates,
                 ek_public: tpm.create_ek(ek)?.public().as_bytes().to_vec(),
                 ak_public: ak.public().as_bytes().to_vec(),
                 ek,
@@ -194,23 +198,28 @@ impl GuestTpm {
     }
 }
 
-/// The endorsement key that has a certificate, RSA before ECC; without any it is the RSA one, which every TPM has.
-fn endorsement_certificate(tpm: &Tpm) -> Result<(EkKind, Option<Vec<u8>>), TpmError> {
+/// The endorsement key that has a certificate, RSA before ECC, with its chain; without any it is the RSA one, which every
+/// TPM has.
+fn endorsement_certificates(tpm: &Tpm) -> Result<(EkKind, Vec<Vec<u8>>), TpmError> {
     for kind in EkKind::ALL {
         if let Some(padded) = tpm.nv_read_if_there(kind.certificate_index())? {
-            return Ok((kind, Some(without_padding(padded))));
+            let chain = tpm.nv_read_if_there(EK_CHAIN)?.unwrap_or_default();
+            let certificates = certificates(&padded).take(1).chain(certificates(&chain).take(MAX_CHAIN));
+            return Ok((kind, certificates.map(<[u8]>::to_vec).collect()));
         }
     }
-    Ok((EkKind::Rsa2048, None))
+    Ok((EkKind::Rsa2048, Vec::new()))
 }
 
-/// An NV index may be longer than the certificate in it: the DER SEQUENCE (of two length bytes) says how long that is.
-fn without_padding(mut padded: Vec<u8>) -> Vec<u8> {
-    if let Some([0x30, 0x82, high, low]) = padded.first_chunk() {
+/// The certificates at the start of an NV index, each a DER SEQUENCE of two length bytes: what follows is padding.
+fn certificates(mut content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let [0x30, 0x82, high, low] = content.first_chunk()? else { return None };
         let length = usize::from(u16::from_be_bytes([*high, *low])).saturating_add(4);
-        padded.truncate(length);
-    }
-    padded
+        let (certificate, rest) = content.split_at_checked(length)?;
+        content = rest;
+        Some(certificate)
+    })
 }
 
 /// A binding digest is 48 bytes and stands before 16 zero bytes in a hardware report; in a quote it stands alone.
@@ -223,6 +232,8 @@ fn extra_data(report_data: &ReportData) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -236,11 +247,13 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_ends_where_it_says() {
+    fn certificates_end_where_they_say() {
         let certificate = [&[0x30, 0x82, 0x01, 0x00][..], &[5; 256]].concat();
-        let padded = [certificate.as_slice(), &[0; 100]].concat();
-        assert_eq!(without_padding(padded), certificate);
-        assert_eq!(without_padding(certificate.clone()), certificate);
-        assert_eq!(without_padding(vec![1, 2]), [1, 2]);
+        let padded = [certificate.as_slice(), &certificate, &[0; 100]].concat();
+        assert_eq!(certificates(&padded).collect::<Vec<_>>(), [&certificate, &certificate]);
+        assert_eq!(certificates(&certificate).collect::<Vec<_>>(), [&certificate]);
+        for none in [&[1, 2][..], &[], &[0xFF; 8], &certificate[..259]] {
+            assert_eq!(certificates(none).count(), 0);
+        }
     }
 }

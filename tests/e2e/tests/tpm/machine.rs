@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use e2e::{
     binaries::binary,
-    broker::{Broker, Setup},
+    broker::{Broker, GOOD_MEASUREMENT, Setup},
     http::{Answer, attest_request},
     process::Said,
 };
@@ -107,6 +107,19 @@ pub(crate) fn broker(machine: &Machine, approval: &str) -> Broker {
     let broker = Broker::start(&Setup { measurements: Some(&reference), more: &more, ..Setup::default() }).unwrap();
     broker.put_secret("disk-key", SECRET).unwrap();
     broker
+}
+
+/// What runs the vTPM is welcome: the launch measurement of softtee's SNP guest is in a set of its own.
+pub(crate) fn welcome_what_runs_it(broker: &Broker) {
+    let document = json!({ "format": "countersign.reference-values/1", "sets": [{
+        "id": "vtpm", "version": 1, "workload": "vtpm", "kind": "paravisor", "provenance": "softtee",
+        "not_before": "2020-01-01T00:00:00Z", "not_after": "2100-01-01T00:00:00Z",
+        "measurements": [{ "launch": hex::encode(GOOD_MEASUREMENT) }],
+    }]});
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), document.to_string()).unwrap();
+    let mut add = broker.admin(&["reference-values", "add"]).unwrap();
+    Said::by(add.arg(file.path())).unwrap().done().unwrap();
 }
 
 /// An attacker with the machine's TPM who speaks to the broker without the agent.

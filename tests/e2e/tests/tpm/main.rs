@@ -3,6 +3,7 @@
 
 mod boot_log;
 mod enrolment;
+mod hosted;
 mod machine;
 mod refusal;
 mod sealed;

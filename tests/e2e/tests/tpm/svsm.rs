@@ -1,19 +1,16 @@
 //! A guest under an SVSM: softtee's SNP report and manifest, the key of a real TPM in it.
 
-use std::fs;
-
 use e2e::{
-    broker::{Broker, GOOD_MEASUREMENT},
+    broker::Broker,
     guest::{Guest, can_mount},
     process::Said,
 };
-use serde_json::json;
 use softtee::swtpm::{SwTpm, is_installed};
 use tee::tpm::EkKind;
 
 use crate::{
     SECRET,
-    machine::{Machine, broker},
+    machine::{Machine, broker, welcome_what_runs_it},
 };
 
 /// The state of a guest whose SVSM says that its vTPM has this endorsement key.
@@ -21,19 +18,6 @@ fn state(machine: &Machine) -> String {
     let tpm = machine.tpm.connect().unwrap();
     let ek = tpm.create_ek(EkKind::Rsa2048).unwrap();
     format!("[snp]\nvmpl = 2\nservice_manifest = \"{}\"\n", hex::encode(ek.public().as_bytes()))
-}
-
-/// The SVSM itself is welcome: its launch measurement is in a set of its own.
-fn welcome_svsm(broker: &Broker) {
-    let document = json!({ "format": "countersign.reference-values/1", "sets": [{
-        "id": "svsm", "version": 1, "workload": "svsm", "kind": "paravisor", "provenance": "softtee",
-        "not_before": "2020-01-01T00:00:00Z", "not_after": "2100-01-01T00:00:00Z",
-        "measurements": [{ "launch": hex::encode(GOOD_MEASUREMENT) }],
-    }]});
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), document.to_string()).unwrap();
-    let mut add = broker.admin(&["reference-values", "add"]).unwrap();
-    Said::by(add.arg(file.path())).unwrap().done().unwrap();
 }
 
 fn get(guest: &Guest, machine: &Machine, broker: &Broker, more: &[&str]) -> Said {
@@ -56,7 +40,7 @@ fn a_guest_under_an_svsm_enrols_by_its_report() {
     let said = get(&guest, &machine, &broker, &[]);
     assert_eq!(said.status, 1, "{}", said.stderr);
     assert!(said.stderr.contains("paravisor_measurement"), "{}", said.stderr);
-    welcome_svsm(&broker);
+    welcome_what_runs_it(&broker);
     let said = get(&guest, &machine, &broker, &[]);
     assert_eq!((said.status, said.stdout.as_slice()), (0, SECRET), "{}", said.stderr);
     let said = get(&guest, &machine, &broker, &["--seal", "tpm"]);
@@ -70,7 +54,7 @@ fn a_tpm_that_the_svsm_does_not_run_is_refused() {
     }
     let (machine, beside) = (Machine::boot(SwTpm::bare().unwrap()), Machine::boot(SwTpm::start().unwrap()));
     let broker = broker(&machine, "automatic");
-    welcome_svsm(&broker);
+    welcome_what_runs_it(&broker);
     // The report speaks of one TPM, the quote is by another, which the host may have beside it.
     let guest = Guest::start(&state(&machine)).unwrap();
     let said = get(&guest, &beside, &broker, &[]);

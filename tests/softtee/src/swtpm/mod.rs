@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use tee::tpm::{EkKind, NvAttributes, NvIndex, NvPublic, Tpm, TpmAddress};
 use tempfile::TempDir;
 
-pub use pki::{EkCertificate, TpmPki};
+pub use pki::{KeyCertificate, TpmPki};
 use process::Process;
 pub use wrap::{Credential, make_credential, wrap_secret};
 

@@ -11,6 +11,8 @@ use crate::x509::{CertificateSpec, CrlSpec, Extension, Issued, Name, Validity, o
 
 /// tcg-kp-EKCertificate.
 const EK_CERTIFICATE: &str = "2.23.133.8.1";
+/// tcg-kp-AIKCertificate.
+const AK_CERTIFICATE: &str = "2.23.133.8.3";
 /// Extended key usage and subject alternative name (RFC 5280 §4.2.1).
 const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
 const SUBJECT_ALTERNATIVE_NAME: &str = "2.5.29.17";
@@ -25,15 +27,15 @@ pub struct TpmPki {
     pub ek_ca: Issued,
 }
 
-/// A certificate of an endorsement key that is to be signed; the private key is in the TPM.
+/// A certificate of a TPM's key that is to be signed; the private key is in the TPM.
 #[derive(Debug, Clone)]
-pub struct EkCertificate {
+pub struct KeyCertificate {
     /// What it will say. Change fields to break single checks.
     pub certificate: CertificateSpec,
     issuer_key: PrivateKey,
 }
 
-impl EkCertificate {
+impl KeyCertificate {
     /// The signed certificate, DER.
     #[must_use]
     pub fn der(&self) -> Vec<u8> {
@@ -127,12 +129,25 @@ impl TpmPki {
     ///
     /// # Errors
     /// When the key is of a kind that no endorsement key is.
-    pub fn ek_certificate(&self, ek: &TpmPublic) -> Result<EkCertificate> {
+    pub fn ek_certificate(&self, ek: &TpmPublic) -> Result<KeyCertificate> {
         let key_usage = match ek.key {
             // keyEncipherment is bit 2, keyAgreement bit 4 (RFC 5280 §4.2.1.3).
             TpmKey::Rsa { .. } => der::bits_unused(5, &[0x20]),
             TpmKey::Ecc { .. } => der::bits_unused(3, &[0x08]),
         };
+        self.certificate(ek, key_usage, EK_CERTIFICATE)
+    }
+
+    /// The certificate of an attestation key, as a cloud leaves it in the TPM.
+    ///
+    /// # Errors
+    /// When the key is of a kind that no attestation key is.
+    pub fn ak_certificate(&self, ak: &TpmPublic) -> Result<KeyCertificate> {
+        // digitalSignature is bit 0.
+        self.certificate(ak, der::bits_unused(7, &[0x80]), AK_CERTIFICATE)
+    }
+
+    fn certificate(&self, key: &TpmPublic, key_usage: Vec<u8>, purpose: &str) -> Result<KeyCertificate> {
         let device = Name::from_values(&[
             ("2.23.133.2.1", der::utf8("id:00001014")),
             ("2.23.133.2.2", der::utf8("swtpm")),
@@ -141,22 +156,22 @@ impl TpmPki {
         let directory_name = der::element(0xA4, &device.to_der());
         let certificate = CertificateSpec {
             version: Some(2),
-            serial: ek.name().as_bytes().get(2..18).context("expected a name of a key")?.to_vec(),
+            serial: key.name().as_bytes().get(2..18).context("expected a name of a key")?.to_vec(),
             algorithm: SignatureAlgorithm::EcdsaSha256,
             inner_algorithm: None,
             issuer: self.ek_ca.certificate.subject.clone(),
             validity: Validity::years(datetime!(2024-01-01 0:00 UTC), 20),
             subject: Name::from_values(&[]),
-            public_key_info: public_key_info(&ek.key)?,
+            public_key_info: public_key_info(&key.key)?,
             extensions: vec![
                 Extension::critical(oids::BASIC_CONSTRAINTS, der::sequence(&[])),
                 Extension::critical(oids::KEY_USAGE, key_usage),
-                Extension::new(EXTENDED_KEY_USAGE, der::sequence(&[der::oid(EK_CERTIFICATE)])),
+                Extension::new(EXTENDED_KEY_USAGE, der::sequence(&[der::oid(purpose)])),
                 Extension::critical(SUBJECT_ALTERNATIVE_NAME, der::sequence(&[directory_name])),
                 Extension::authority_key(&self.ek_ca.key),
             ],
         };
-        Ok(EkCertificate { certificate, issuer_key: self.ek_ca.key.clone() })
+        Ok(KeyCertificate { certificate, issuer_key: self.ek_ca.key.clone() })
     }
 }
 
