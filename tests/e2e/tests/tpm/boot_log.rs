@@ -47,6 +47,18 @@ impl BootLog {
         self.measured.push((pcr, digest));
     }
 
+    /// Something more that is measured after the boot.
+    pub(crate) fn and(mut self, pcr: u8, data: &[u8]) -> Self {
+        self.add(pcr, IPL, data);
+        self
+    }
+
+    /// The registers follow with the last event alone.
+    pub(crate) fn measure_last(&self, tpm: &Tpm) {
+        let (pcr, digest) = self.measured.last().unwrap();
+        tpm.pcr_extend(*pcr, &[*digest]).unwrap();
+    }
+
     /// As the kernel shows it.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -51,7 +51,7 @@ fn hardware_and_a_certified_vtpm_attest_together() {
     let said = get(&guest, &machine, &broker);
     assert_eq!((said.status, said.stdout.as_slice()), (0, SECRET), "{}", said.stderr);
     // The registers count, not the launch alone.
-    machine.extend(11);
+    machine.measures_more();
     let said = get(&guest, &machine, &broker);
     assert_eq!((said.status, said.stdout.as_slice()), (1, b"".as_slice()), "{}", said.stderr);
     assert!(said.stderr.contains("reference.no_match"), "{}", said.stderr);

@@ -52,7 +52,7 @@ fn a_stolen_grant_opens_nowhere_else_and_not_after_a_register_changed() {
     let other = Machine::boot(SwTpm::start().unwrap());
     assert!(unseal(&other.tpm.connect().unwrap(), &grant).is_err());
     drop(tpm);
-    machine.extend(11);
+    machine.measures_more();
     let refused = unseal(&machine.tpm.connect().unwrap(), &grant).map(drop).unwrap_err();
     assert_eq!(refused.response_code().and_then(|code| code.name()), Some("TPM_RC_POLICY_FAIL"));
     // Nor does the broker give another one.
