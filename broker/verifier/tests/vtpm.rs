@@ -1,5 +1,5 @@
 //! Hardware and a real TPM as one tree: a missing or foreign link is refused by name.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 
