@@ -1,9 +1,11 @@
-//! TPM quotes, signatures, public areas, the documents that carry them, and Azure's HCL report.
+//! TPM quotes, signatures, public areas, the documents that carry them, Azure's HCL report with its claims, and the services
+//! manifest of an SVSM.
 #![no_main]
 
 use evidence_formats::{
     azure::{AzureSnpEvidence, AzureTdxEvidence},
-    hcl::HclReport,
+    hcl::{HclReport, RuntimeClaims},
+    svsm::SvsmManifest,
     tpm::{TpmEvidence, TpmPublic, TpmQuote, TpmSignature},
 };
 use fuzz::within_memory;
@@ -17,5 +19,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = AzureSnpEvidence::from_document(bytes);
         let _ = AzureTdxEvidence::from_document(bytes);
         let _ = HclReport::parse(bytes);
+        let _ = RuntimeClaims::parse(bytes);
+        let _ = SvsmManifest::parse(bytes);
     });
 });
