@@ -181,6 +181,9 @@ fn for_stage(stage: &str) -> Option<&'static str> {
         "policy" => "read the policy's reasons; change the guest, the platform or the policy",
         "request" => "correct the request where the message says",
         "release" => "read the release policy's reasons; change the grant, the workload or the policy",
+        "measure" => {
+            "give the files of the image as they were built, and the event log of the machine that boots it where asked"
+        }
         "internal" => "look for the decision id in the broker's log; the fault is the broker's",
         _ => return None,
     })
