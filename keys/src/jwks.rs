@@ -121,8 +121,9 @@ impl VerifyingKey {
         &self.kid
     }
 
-    /// Whether `signature` is of this key over `message`.
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether `signature` is of this key over `message`, by the key's own algorithm.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             Material::Ec { x, y, .. } => {
                 let point = uncompressed(x, y).zip(self.alg.verification());

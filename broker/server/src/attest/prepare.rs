@@ -2,6 +2,7 @@
 
 use std::slice;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keys::{
     grant::GrantPayload,
     lease::LeaseKey,
@@ -14,11 +15,12 @@ use verifier::{Affirmed, AttestationResult, ResultTerms, StatusPlace, Timestamp}
 
 use super::{
     Admitted,
-    request::{GrantKind, GrantRequest},
+    request::{GrantKind, GrantRequest, ResultFormat},
 };
 use crate::{
     broker::Broker,
     config::Identity,
+    cwt::{self, CwtError},
     decision::DecisionRecord,
     identity::{Issuer, Offer},
     leases::{self, Slot},
@@ -33,6 +35,8 @@ pub(super) enum PrepareError {
     Release(#[from] ReleaseError),
     #[error("the attestation result cannot be signed")]
     Sign(#[from] SignError),
+    #[error("the attestation result cannot be a CWT")]
+    Cwt(#[from] CwtError),
     #[error("the lease key cannot be sealed")]
     Seal(#[from] SealError),
 }
@@ -150,7 +154,7 @@ fn sign(
     affirmed: &Affirmed,
     id: &str,
     lease: &Slot,
-) -> Result<(String, Timestamp), SignError> {
+) -> Result<(String, Timestamp), PrepareError> {
     let (idx, uri) = leases::status_place(&broker.issuer, lease.status);
     let terms = ResultTerms {
         issuer: &broker.issuer,
@@ -167,5 +171,13 @@ fn sign(
     let claims = AttestationResult::new(admitted.request.profile, affirmed.appraisal(), terms);
     let keyring = broker.keyring.load();
     let signer = keyring.signer(KeyPurpose::AttestationResult).ok_or(SignError::Crypto)?;
-    Ok((sign_jwt(&**signer, TokenType::EatJwt, &claims)?, claims.expires_at()))
+    let token = match admitted.request.format {
+        ResultFormat::Jwt => sign_jwt(&**signer, TokenType::EatJwt, &claims)?,
+        ResultFormat::Cwt => {
+            let claims =
+                serde_json::to_value(&claims).map_err(|error| SignError::Claims { reason: error.to_string() })?;
+            BASE64_URL_SAFE_NO_PAD.encode(cwt::sign(&**signer, &claims)?)
+        }
+    };
+    Ok((token, claims.expires_at()))
 }

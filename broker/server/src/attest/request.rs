@@ -6,7 +6,10 @@ use evidence_formats::{
     cbor,
     code::Code,
 };
-use keys::{jwk::TeePublicKey, seal::Sealed};
+use keys::{
+    jwk::{TeeKeyType, TeePublicKey},
+    seal::Sealed,
+};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use verifier::{ResultProfile, Timestamp};
 
@@ -42,9 +45,23 @@ pub(crate) struct AttestRequest {
     /// Whether the guest wants the key that renews and releases its leases.
     #[serde(default)]
     pub(crate) renewable: bool,
+    /// How the attestation result is encoded.
+    #[serde(default)]
+    pub(crate) format: ResultFormat,
     /// The form of the attestation result.
     #[serde(default, deserialize_with = "profile")]
     pub(crate) profile: ResultProfile,
+}
+
+/// How an attestation result is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ResultFormat {
+    /// A compact JWS.
+    #[default]
+    Jwt,
+    /// A COSE_Sign1, in base64url without padding: draft-04 only, and not for X-Wing keys, which have no COSE form.
+    Cwt,
 }
 
 /// The `eat_profile` of the result.
@@ -156,6 +173,10 @@ impl AttestRequest {
                 cbor::from_slice(body, CBOR_LIMIT).map_err(|error| malformed(format!("body: {error}")))?
             }
         };
+        let x_wing = request.tee_key.key_type() == TeeKeyType::XWing;
+        if request.format == ResultFormat::Cwt && (request.profile != ResultProfile::EarDraft04 || x_wing) {
+            return Err(malformed("format: expected jwt for this profile and key".to_owned()));
+        }
         if request.grants.len() > GRANTS {
             return Err(malformed(format!("expected at most {GRANTS} grants, found {}", request.grants.len())));
         }
@@ -182,7 +203,7 @@ impl AttestRequest {
 pub(crate) struct AttestResponse {
     /// Names the decision.
     pub(crate) attestation_id: String,
-    /// The attestation result, a JWT.
+    /// The attestation result, a JWT or a CWT in base64url.
     pub(crate) result: String,
     /// When result and leases end at the latest.
     pub(crate) expires_at: Timestamp,

@@ -143,3 +143,34 @@ fn the_agent_writes_credentials_as_files() {
     let refused = run(&["jwt-svid", "web", "--audience", "elsewhere", "--out", "jwt"]);
     assert!(refused.status == 1 && refused.stderr.contains("release.svid.audience"), "{}", refused.stderr);
 }
+
+#[test]
+fn an_attestation_result_is_a_cwt_on_request() {
+    let broker = broker();
+    let client = broker.client().unwrap();
+    let guest = Guest::new(client.clone());
+    let ask = |format: &str, profile: &str| {
+        let (_, mut request) = guest.request(json!([]), |_| {});
+        request["format"] = json!(format);
+        request["profile"] = json!(profile);
+        client.send("POST", "/v1/attest", Some(&request)).unwrap()
+    };
+    let answer = ask("cwt", "tag:ietf.org,2026:rats/ear#04");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let place = tempfile::tempdir().unwrap();
+    let verify = |token: &str| {
+        fs::write(place.path().join("token"), token).unwrap();
+        let mut verify = Command::new(binary("countersign").unwrap());
+        verify.args(["token", "verify", "token", "--format", "json", "--issuer", &broker.url(), "--audience"]);
+        verify.args([&broker.url(), "--server", &broker.url(), "--ca"]).arg(broker.ca()).current_dir(place.path());
+        Said::by(&mut verify).unwrap()
+    };
+    let token = answer.body["result"].as_str().unwrap();
+    let said = verify(token);
+    assert_eq!(said.status, 0, "{token}: {}", String::from_utf8_lossy(&said.stdout));
+    let claims: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(claims["claims"]["submods"]["cpu"]["ear_verifier_claims"]["platform"], "simulated");
+    assert_eq!(claims["claims"]["eat_profile"], "tag:ietf.org,2026:rats/ear#04");
+    assert_eq!(verify(&swap(token)).status, 1);
+    assert_eq!(ask("cwt", "tag:github.com,2023:veraison/ear").code(), "request.malformed");
+}
