@@ -96,8 +96,8 @@ fn require_qualified_signer(quote: &TpmQuote, ak: &ProvenAk) -> Result<Option<Ak
         };
     }
     let Some(area) = &ak.area else { return Ok(None) };
-    let qualified =
-        |handle: u32| -> TpmName { area.name().qualified_under(area.name_algorithm, &handle.to_be_bytes()) };
+    let name = area.name();
+    let qualified = |handle: u32| -> TpmName { name.qualified_under(area.name_algorithm, &handle.to_be_bytes()) };
     if qualified(AkHierarchy::NULL_HANDLE) == quote.qualified_signer {
         // A key of the null hierarchy is gone after the next reset: nothing that was enrolled is one.
         return Err(TpmAuthenticateError::QualifiedSigner);
