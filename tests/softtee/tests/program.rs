@@ -113,7 +113,9 @@ fn swtpm_serves_a_certified_tpm_and_keeps_its_state() {
 #[test]
 fn the_state_files_of_the_readme_are_read() {
     let readme = include_str!("../README.md");
-    let samples: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let samples = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    // Faults are the services', not a guest's.
+    let samples: Vec<&str> = samples.filter(|sample| !sample.starts_with("fault")).collect();
     assert_eq!(samples.len(), 3);
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().join("guest.toml");
