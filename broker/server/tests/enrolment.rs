@@ -71,6 +71,11 @@ impl Machine {
     }
 
     fn attest(&self, broker: &Broker) -> Answer {
+        self.attest_naming(broker, &|document| document)
+    }
+
+    /// With a document that `change` made of the honest one.
+    fn attest_naming(&self, broker: &Broker, change: &dyn Fn(Value) -> Value) -> Answer {
         let nonce = broker.nonce();
         let parsed: Nonce = nonce.parse().unwrap();
         let binding = BindingDigest::native(&parsed, self.key.public()).unwrap();
@@ -88,7 +93,7 @@ impl Machine {
             })
         });
         let mut bundle = Bundle::new();
-        let bytes = serde_json::to_vec(&document).unwrap();
+        let bytes = serde_json::to_vec(&change(document)).unwrap();
         bundle.insert(ItemName::Tpm, BundleItem { media_type: MediaType::TpmQuote, bytes }).unwrap();
         let request = json!({
             "nonce": nonce,
@@ -203,9 +208,16 @@ fn a_tpm_enrols_attests_and_opens_what_is_sealed_to_it() {
     assert!(machine.open(&answer, 0).is_err());
     assert_eq!(machine.attest(&broker).code(), "reference.no_match");
 
+    // Evidence that does not say which key signed it.
+    let nameless = |mut document: Value| {
+        document.as_object_mut().unwrap().remove("ak_public").unwrap();
+        document
+    };
+    assert_eq!(machine.attest_naming(&broker, &nameless).code(), "authenticate.tpm.ak_unproven");
     let revoked = run(&broker, &["enrollments", "revoke", &name, "--reason", "stolen"]);
     assert_eq!(revoked["state"], "revoked");
     assert_eq!(machine.attest(&broker).code(), "authenticate.tpm.ak_revoked");
+    assert_eq!(machine.attest_naming(&broker, &nameless).code(), "authenticate.tpm.ak_revoked");
     assert_eq!(post(&broker, "/v1/enroll", &machine.enrolment(&TpmPki::new())).code(), "enroll.ak.revoked");
 }
 

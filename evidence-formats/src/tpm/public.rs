@@ -46,6 +46,13 @@ impl TpmName {
         Self([&hash.tpm_id().to_be_bytes(), hash.digest(&[parent, &self.0]).as_bytes()].concat())
     }
 
+    /// The hash algorithm of the object's public area.
+    #[must_use]
+    pub fn hash(&self) -> Option<HashAlgorithm> {
+        let id = self.0.first_chunk()?;
+        HashAlgorithm::from_tpm_id(u16::from_be_bytes(*id))
+    }
+
     /// The bytes: algorithm and digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -14,7 +14,7 @@ use verifier::{
 use crate::{
     broker::Broker,
     clock,
-    enrolment::wire::Base64Url,
+    enrolment::{self, wire::Base64Url},
     http::{
         Json, Path, Query,
         identity::{Admin, Reader},
@@ -124,7 +124,8 @@ pub(crate) async fn revoke(
 ) -> Result<axum::Json<Enrollment>, Problem> {
     let reason = text("reason", revoke.reason)?;
     let act = Act { by: administrator.name, at: clock::now() };
-    let changed = broker.store.revoke_enrolment(&broker.tenant, &name, &reason, &act).await?;
+    let changed =
+        broker.store.revoke_enrolment(&broker.tenant, &name, &enrolment::signers(&name), &reason, &act).await?;
     settled(&broker, &name, changed, EnrolmentState::Revoked, &act).await
 }
 

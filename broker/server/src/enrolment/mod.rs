@@ -19,7 +19,7 @@ use evidence_formats::{
 use keys::tpm::{TpmCipher, TpmHash, TpmStorageKey};
 use verifier::{
     claimed_ak_name,
-    tpm::{AkProvenance, EnrolledAk, Enrolment, EnrolmentProof},
+    tpm::{AkProvenance, EnrolledAk, Enrolment, EnrolmentProof, primary_qualified_names},
     x509::Certificate,
 };
 
@@ -70,13 +70,26 @@ pub(crate) enum Standing {
     Revoked,
 }
 
-/// Looks the key of `evidence` up by its name.
+/// Looks the key of `evidence` up: by the qualified name that the TPM signed, which nobody can leave out or change, whether
+/// it was revoked; by its name, what proves it.
 pub(crate) async fn look_up(broker: &Broker, evidence: &Evidence) -> Result<Standing, StoreError> {
+    if let Some(tpm) = evidence.tpm()
+        && broker.store.is_revoked_signer(&broker.tenant, &tpm.quote.qualified_signer.to_string()).await?
+    {
+        return Ok(Standing::Revoked);
+    }
     let Some(name) = claimed_ak_name(evidence) else { return Ok(Standing::Unknown) };
     match broker.store.enrolment(&broker.tenant, &name.to_string()).await? {
         None => Ok(Standing::Unknown),
         Some(record) => standing(name, &record),
     }
+}
+
+/// The qualified names (hex) under which the key with this name (hex) may sign, when it is a primary key.
+pub(crate) fn signers(ak_name: &str) -> Vec<String> {
+    let name = hex::decode(ak_name).ok().and_then(|bytes| TpmName::parse(&bytes).ok());
+    let names = name.map(|name| primary_qualified_names(&name)).unwrap_or_default();
+    names.iter().map(TpmName::to_string).collect()
 }
 
 fn standing(name: TpmName, record: &EnrolmentRecord) -> Result<Standing, StoreError> {

@@ -163,14 +163,18 @@ pub(crate) trait EnrolmentStore {
         act: &'a Act,
     ) -> StoreFuture<'a, bool>;
 
-    /// Revokes a key that is not revoked; whether there was one.
+    /// Revokes a key that is not revoked, and the qualified names (hex) that its quotes may say; whether there was one.
     fn revoke_enrolment<'a>(
         &'a self,
         tenant: &'a TenantId,
         ak_name: &'a str,
+        signers: &'a [String],
         reason: &'a str,
         act: &'a Act,
     ) -> StoreFuture<'a, bool>;
+
+    /// Whether the key with this qualified name (hex) was revoked.
+    fn is_revoked_signer<'a>(&'a self, tenant: &'a TenantId, qualified_name: &'a str) -> StoreFuture<'a, bool>;
 
     /// Consumes a nonce outside of an attestation; whether it was unused.
     fn consume_nonce<'a>(&'a self, nonce: &'a [u8; 32], expires_at: Timestamp) -> StoreFuture<'a, bool>;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use evidence_formats::{
     digest::{Digest, HashAlgorithm},
-    tpm::{ClockInfo, TpmPublic},
+    tpm::{ClockInfo, TpmName, TpmPublic},
 };
 use serde::Serialize;
 
@@ -82,6 +82,15 @@ pub enum AkHierarchy {
     Platform,
     /// Under a parent that the evidence does not tell.
     Child,
+}
+
+/// The qualified names of a primary key with this name, one for each hierarchy that survives a reset: a quote says one of
+/// them in a field that the TPM signs, whatever public area or certificate comes with it.
+#[must_use]
+pub fn primary_qualified_names(name: &TpmName) -> Vec<TpmName> {
+    let hierarchies = [AkHierarchy::Endorsement, AkHierarchy::Owner, AkHierarchy::Platform];
+    let Some(hash) = name.hash() else { return Vec::new() };
+    hierarchies.map(|hierarchy| name.qualified_under(hash, &hierarchy.handle().to_be_bytes())).to_vec()
 }
 
 impl AkHierarchy {

@@ -27,7 +27,7 @@ pub(crate) use alone::{authenticate, brought_key, certify, prove, quote_by};
 pub(crate) use authenticate::authenticate_quote;
 pub use baseline::TpmBaseline;
 pub use chain::TpmChainError;
-pub use claims::{AkHierarchy, TpmClaims};
+pub use claims::{AkHierarchy, TpmClaims, primary_qualified_names};
 pub use endorsement_key::{
     EkCertificate, EkError, EkTerms, TpmModel, authenticate_endorsement_key, require_attestation_area,
     require_endorsement_key,

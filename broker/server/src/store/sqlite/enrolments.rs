@@ -183,10 +183,12 @@ impl EnrolmentStore for SqliteStore {
         &'a self,
         tenant: &'a TenantId,
         ak_name: &'a str,
+        signers: &'a [String],
         reason: &'a str,
         act: &'a Act,
     ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let changed = sqlx::query(
                 "UPDATE enrolments SET state = 'revoked', reason = ?, revoked_by = ?, revoked_at = ?
                  WHERE tenant = ? AND ak_name = ? AND state <> 'revoked'",
@@ -196,9 +198,30 @@ impl EnrolmentStore for SqliteStore {
             .bind(act.at.as_unix())
             .bind(tenant.as_str())
             .bind(ak_name)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if changed.rows_affected() == 1 {
+                for signer in signers {
+                    sqlx::query("INSERT OR IGNORE INTO revoked_signers (tenant, qualified_name) VALUES (?, ?)")
+                        .bind(tenant.as_str())
+                        .bind(signer)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+            }
+            transaction.commit().await?;
             Ok(changed.rows_affected() == 1)
+        })
+    }
+
+    fn is_revoked_signer<'a>(&'a self, tenant: &'a TenantId, qualified_name: &'a str) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT 1 FROM revoked_signers WHERE tenant = ? AND qualified_name = ?")
+                .bind(tenant.as_str())
+                .bind(qualified_name)
+                .fetch_optional(&self.pool)
+                .await?;
+            Ok(row.is_some())
         })
     }
 
@@ -343,8 +366,11 @@ mod tests {
         let found = store.enrolment(&tenant(), "a").await.unwrap().unwrap();
         assert_eq!((found.state, found.owner.as_str()), (EnrolmentState::Enrolled, "team"));
         assert_eq!(found.approved, Some(act.clone()));
-        assert!(store.revoke_enrolment(&tenant(), "a", "stolen", &act).await.unwrap());
-        assert!(!store.revoke_enrolment(&tenant(), "a", "again", &act).await.unwrap());
+        let signers = ["qualified".to_owned()];
+        assert!(!store.is_revoked_signer(&tenant(), "qualified").await.unwrap());
+        assert!(store.revoke_enrolment(&tenant(), "a", &signers, "stolen", &act).await.unwrap());
+        assert!(!store.revoke_enrolment(&tenant(), "a", &signers, "again", &act).await.unwrap());
+        assert!(store.is_revoked_signer(&tenant(), "qualified").await.unwrap());
         assert!(!store.approve_enrolment(&tenant(), "a", "team", &act).await.unwrap());
         let revoked = store.enrolments(&tenant(), Some(EnrolmentState::Revoked), 10).await.unwrap();
         assert_eq!(revoked.first().map(|record| record.reason.as_str()), Some("stolen"));
