@@ -167,8 +167,19 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.as_bytes()))
+        write_hex(f, self.as_bytes())
     }
+}
+
+/// Writes `bytes` in hex, a digest at a time and without an allocation: claims hold dozens of digests.
+pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    let mut buffer = [0; 128];
+    for chunk in bytes.chunks(64) {
+        let text = buffer.get_mut(..chunk.len().saturating_mul(2)).ok_or(fmt::Error)?;
+        hex::encode_to_slice(chunk, text).map_err(|_wrong_length| fmt::Error)?;
+        f.write_str(std::str::from_utf8(text).map_err(|_not_ascii| fmt::Error)?)?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Digest {

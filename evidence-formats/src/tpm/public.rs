@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::{TpmError, attest::sized};
-use crate::{bytes::Reader, digest::HashAlgorithm};
+use crate::{
+    bytes::Reader,
+    digest::{HashAlgorithm, write_hex},
+};
 
 const ALG_RSA: u16 = 0x0001;
 const ALG_ECC: u16 = 0x0023;
@@ -62,7 +65,7 @@ impl TpmName {
 
 impl fmt::Display for TpmName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
+        write_hex(f, &self.0)
     }
 }
 
