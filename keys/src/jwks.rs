@@ -220,24 +220,54 @@ fn foreign_key(value: serde_json::Value) -> Option<VerifyingKey> {
         #[serde(flatten)]
         material: ForeignMaterial,
     }
-    #[derive(Deserialize)]
-    #[serde(tag = "kty")]
-    enum ForeignMaterial {
-        #[serde(rename = "EC")]
-        Ec { crv: String, x: String, y: String },
-        #[serde(rename = "RSA")]
-        Rsa { e: String, n: String },
-    }
     let key: Foreign = serde_json::from_value(value).ok()?;
-    let verifying = match &key.material {
-        ForeignMaterial::Ec { crv, x, y } => {
-            let alg =
-                SignatureAlgorithm::ALL.into_iter().find(|alg| alg.curve().is_some_and(|(name, _)| name == crv))?;
-            VerifyingKey::from_point(alg, &uncompressed(x, y)?)?
-        }
-        ForeignMaterial::Rsa { e, n } => VerifyingKey::from_rsa(&decode(n)?, &decode(e)?)?,
-    };
+    let verifying = key.material.verifying()?;
     let usable = key.r#use.is_none_or(|usage| matches!(usage.as_str(), "sig" | "jwt-svid"))
         && key.alg.is_none_or(|named| named == verifying.alg);
     usable.then_some(VerifyingKey { kid: key.kid, ..verifying })
+}
+
+/// The members of a key by its type.
+#[derive(Deserialize)]
+#[serde(tag = "kty")]
+enum ForeignMaterial {
+    #[serde(rename = "EC")]
+    Ec { crv: String, x: String, y: String },
+    #[serde(rename = "RSA")]
+    Rsa { e: String, n: String },
+}
+
+impl ForeignMaterial {
+    fn verifying(&self) -> Option<VerifyingKey> {
+        match self {
+            Self::Ec { crv, x, y } => {
+                let named = |alg: &SignatureAlgorithm| alg.curve().filter(|(name, _)| name == crv);
+                let alg = SignatureAlgorithm::ALL.into_iter().find(|alg| named(alg).is_some())?;
+                let (_, length) = named(&alg)?;
+                let whole = [x, y].into_iter().all(|half| decode(half).is_some_and(|bytes| bytes.len() == length));
+                whole.then(|| VerifyingKey::from_point(alg, &uncompressed(x, y)?)).flatten()
+            }
+            Self::Rsa { e, n } => VerifyingKey::from_rsa(&decode(n)?, &decode(e)?),
+        }
+    }
+}
+
+/// Members that only private and symmetric keys have (RFC 7518 §6.2.2, §6.3.2, §6.4.1; `priv` of the AKP key type).
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+impl VerifyingKey {
+    /// A public key that somebody shows, a JWK of an EC key on P-256 or P-384 or of an RSA key. Its id is its thumbprint;
+    /// `alg` and `use` are not looked at, because the key of an attestation result is named for agreement and signs as well.
+    #[must_use]
+    pub fn from_public_jwk(jwk: &serde_json::Value) -> Option<Self> {
+        if PRIVATE_MEMBERS.iter().any(|member| jwk.get(member).is_some()) {
+            return None;
+        }
+        ForeignMaterial::deserialize(jwk).ok()?.verifying()
+    }
+
+    /// The members of the key itself, without use, algorithm and id.
+    pub(crate) fn bare(&self) -> impl Serialize {
+        &self.material
+    }
 }

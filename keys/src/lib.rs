@@ -9,6 +9,9 @@
 //! - [`grant`]: what the native protocol puts inside a sealed JWE.
 //! - [`lease`]: proof that a request over a lease comes from the guest that holds it.
 //! - [`sign`] and [`token`]: JWTs, their keys as JWKS, and verification at an explicit time.
+//! - [`cwt`]: the attestation result as a CWT.
+//! - [`dpop`]: proof that the sender of a request has the key that a token is bound to.
+//! - [`relying`]: for relying parties: tokens together with the proof of their key, and whether their leases hold.
 //! - [`status`]: token status lists.
 //! - [`envelope`]: secrets at rest under a root key.
 //! - [`tpm`]: credentials and secrets that only one TPM opens.
@@ -16,6 +19,8 @@
 //! Every error has a stable code (`code()`), dotted like all refusal codes of the project.
 #![forbid(unsafe_code)]
 
+pub mod cwt;
+pub mod dpop;
 mod encoding;
 pub mod envelope;
 pub mod grant;
@@ -23,6 +28,7 @@ pub mod jwk;
 mod jwks;
 pub mod lease;
 pub mod random;
+pub mod relying;
 pub mod seal;
 pub mod secret;
 pub mod sign;
@@ -30,3 +36,8 @@ pub mod status;
 pub mod tee_key;
 pub mod token;
 pub mod tpm;
+
+/// The page for relying parties: its example is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/relying-parties.md")]
+struct RelyingParties;

@@ -86,6 +86,10 @@ pub enum TokenType {
     EatJwt,
     /// A token status list.
     StatusList,
+    /// An access token (RFC 9068).
+    AccessToken,
+    /// A proof that its sender has the key of a token (RFC 9449).
+    DpopProof,
 }
 
 impl TokenType {
@@ -96,6 +100,8 @@ impl TokenType {
             Self::Jwt => "JWT",
             Self::EatJwt => "eat+jwt",
             Self::StatusList => "statuslist+jwt",
+            Self::AccessToken => "at+jwt",
+            Self::DpopProof => "dpop+jwt",
         }
     }
 }
@@ -288,7 +294,7 @@ pub fn sign_jwt(signer: &dyn Signer, token_type: TokenType, claims: &impl Serial
     Ok(token)
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, SignError> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, SignError> {
     serde_json::to_vec(value).map_err(|error| SignError::Claims { reason: error.to_string() })
 }
 

@@ -1,6 +1,9 @@
 //! The guest's key pair: made per request, in memory only.
 
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, X25519};
+use aws_lc_rs::{
+    agreement::{ECDH_P256, PrivateKey, X25519},
+    encoding::{AsDer, Pkcs8V1Der},
+};
 use hpke::{Kem as _, Serializable as _, kem::XWing};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -8,7 +11,8 @@ use zeroize::Zeroizing;
 use crate::{
     jwk::{PublicKey, TeeKeyType, TeePublicKey},
     random::{NoRandomness, Random, draw},
-    secret::SecretArray,
+    secret::{SecretArray, SecretBytes},
+    sign::{SignatureAlgorithm, SigningKey},
 };
 
 /// How often a private key is drawn. A draw for P-256 must be redone once in 2³² times (zero, or not below the order).
@@ -68,6 +72,29 @@ impl TeeKeyPair {
             }
         }
         Err(KeyPairError::NotAKey)
+    }
+
+    /// A P-256 pair from a PKCS#8 document, for a guest whose programs use the key as well, to prove that a token is theirs.
+    #[must_use]
+    pub fn from_pkcs8(document: &SecretBytes) -> Option<Self> {
+        let private = PrivateKey::from_private_key_der(&ECDH_P256, document.expose()).ok()?;
+        let point = private.compute_public_key().ok()?;
+        let public = TeePublicKey(PublicKey::p256_from_uncompressed(point.as_ref())?);
+        Some(Self { private: TeePrivateKey::P256(private), public })
+    }
+
+    /// The same P-256 key as one that signs (ES256), which proves that a token bound to it is shown by this guest. X25519
+    /// and X-Wing keys cannot sign: `None`.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<SigningKey> {
+        match &self.private {
+            TeePrivateKey::P256(private) => {
+                let document: Pkcs8V1Der<'_> = private.as_der().ok()?;
+                let document = SecretBytes::new(document.as_ref().to_vec());
+                SigningKey::from_pkcs8(SignatureAlgorithm::Es256, &document).ok()
+            }
+            TeePrivateKey::X25519(_) | TeePrivateKey::XWing(_) => None,
+        }
     }
 
     fn ecdh(key_type: TeeKeyType, seed: &SecretArray<32>) -> Option<Self> {

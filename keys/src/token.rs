@@ -1,11 +1,14 @@
 //! Verification of a JWT against a JWKS, at an explicit time.
+//!
+//! [`verify`] is for any token; what a relying party verifies, with its type and the proof of its key, is in
+//! [`crate::relying`].
 
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use crate::{
     encoding::decode,
-    sign::{Jwks, SignatureAlgorithm},
+    sign::{Jwks, SignatureAlgorithm, TokenType},
 };
 
 /// Most bytes of a token.
@@ -60,6 +63,12 @@ pub enum TokenError {
         /// What the header says, cut to 64 characters.
         kid: String,
     },
+    /// The header's `typ` is of another kind of token (RFC 8725 §3.11).
+    #[error("expected a token of type {}", .expected.as_str())]
+    Type {
+        /// What kind was wanted.
+        expected: TokenType,
+    },
     /// The signature is not of this key over this token.
     #[error("expected a signature of the named key over the token")]
     Signature,
@@ -98,6 +107,7 @@ impl TokenError {
             Self::Header => "parse.token.header",
             Self::Algorithm { .. } => "authenticate.token.algorithm",
             Self::UnknownKey { .. } => "authenticate.token.unknown_key",
+            Self::Type { .. } => "authenticate.token.type",
             Self::Signature => "authenticate.token.signature",
             Self::Claims { .. } => "parse.token.claims",
             Self::Expired { .. } => "authenticate.token.expired",
@@ -108,10 +118,11 @@ impl TokenError {
     }
 }
 
-#[derive(Deserialize)]
-struct Header {
+#[derive(Debug, Deserialize)]
+pub(crate) struct Header {
     alg: SignatureAlgorithm,
     kid: String,
+    pub(crate) typ: Option<String>,
     /// RFC 7515 §4.1.11: a token with extensions that we do not know, which are all of them, is refused.
     crit: Option<serde_json::Value>,
 }
@@ -125,50 +136,163 @@ struct Registered {
     nbf: Option<i64>,
 }
 
-#[derive(Deserialize)]
+/// `aud`: one text or a list of them.
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
 
-/// Verifies `token` with the key of `jwks` that it names and returns its claims.
+impl OneOrMany {
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+
+    fn contains(&self, wanted: &str) -> bool {
+        match self {
+            Self::One(found) => found == wanted,
+            Self::Many(found) => found.iter().any(|found| found == wanted),
+        }
+    }
+}
+
+/// A token whose signature was verified and whose claims were not looked at.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) header: Header,
+    /// The header's JSON, for those who restrict its members.
+    pub(crate) header_json: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Whose `iss` a token must have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum IssuerRule<'a> {
+    Exactly(&'a str),
+    /// The kind of token has none (JWT-SVID §3): its key says whose it is.
+    ByKey,
+}
+
+/// Who, for whom and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) issuer: IssuerRule<'a>,
+    pub(crate) audience: Audience<'a>,
+    pub(crate) now: i64,
+    pub(crate) leeway: u32,
+}
+
+impl<'a> From<&Expected<'a>> for Terms<'a> {
+    fn from(expected: &Expected<'a>) -> Self {
+        let &Expected { issuer, audience, now, leeway, .. } = expected;
+        Self { issuer: IssuerRule::Exactly(issuer), audience, now, leeway }
+    }
+}
+
+/// What a token says of itself, unverified: good for choosing who verifies it, and for nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Label {
+    /// The header's `typ`.
+    pub typ: Option<String>,
+    /// The `iss` of the payload.
+    pub issuer: Option<String>,
+}
+
+/// Reads the label of a token without verifying anything.
+///
+/// # Errors
+/// [`TokenError::Form`], [`TokenError::Header`] or [`TokenError::Claims`] when it is no JWT at all.
+pub fn dangerous_label(token: &str) -> Result<Label, TokenError> {
+    #[derive(Deserialize)]
+    struct Typ {
+        typ: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Iss {
+        iss: Option<String>,
+    }
+    let Parts { header, payload, .. } = Parts::of(token)?;
+    let Typ { typ } = serde_json::from_slice(&header).map_err(|_not_it| TokenError::Header)?;
+    let Iss { iss: issuer } = claims(&payload)?;
+    Ok(Label { typ, issuer })
+}
+
+/// Verifies `token` with the key of `jwks` that it names and returns its claims. Its `typ` is not looked at: see
+/// [`verify_typed`].
 ///
 /// # Errors
 /// [`TokenError`]: the first rule that it breaks. Claims are looked at only after the signature.
 pub fn verify<T: DeserializeOwned>(token: &str, jwks: &Jwks, expected: &Expected<'_>) -> Result<T, TokenError> {
-    let payload = authenticate(token, jwks, expected.algorithms)?;
-    let registered: Registered = claims(&payload)?;
-    let leeway = i64::from(expected.leeway);
-    if expected.now >= registered.exp.saturating_add(leeway) {
-        return Err(TokenError::Expired { exp: registered.exp });
-    }
-    if let Some(nbf) = registered.nbf.filter(|nbf| expected.now < nbf.saturating_sub(leeway)) {
-        return Err(TokenError::NotYetValid { nbf });
-    }
-    if registered.iss.as_deref() != Some(expected.issuer) {
-        return Err(TokenError::Issuer);
-    }
-    let for_audience = match (expected.audience, &registered.aud) {
-        (Audience::Unchecked { .. }, _) => true,
-        (Audience::Exactly(_), None) => false,
-        (Audience::Exactly(wanted), Some(OneOrMany::One(found))) => found == wanted,
-        (Audience::Exactly(wanted), Some(OneOrMany::Many(found))) => found.iter().any(|found| found == wanted),
-    };
-    if for_audience { claims(&payload) } else { Err(TokenError::Audience) }
+    accept(&open(token, jwks, expected.algorithms)?.payload, Terms::from(expected))
 }
 
-/// The payload, after the signature was verified.
-fn authenticate(token: &str, jwks: &Jwks, allowed: &[SignatureAlgorithm]) -> Result<Vec<u8>, TokenError> {
-    if token.len() > TOKEN_LIMIT {
-        return Err(TokenError::Form);
+/// The same for a token that must say what kind it is.
+///
+/// # Errors
+/// As for [`verify`], and [`TokenError::Type`].
+pub fn verify_typed<T: DeserializeOwned>(
+    token: &str,
+    token_type: TokenType,
+    jwks: &Jwks,
+    expected: &Expected<'_>,
+) -> Result<T, TokenError> {
+    let opened = open(token, jwks, expected.algorithms)?;
+    if opened.header.typ.as_deref() != Some(token_type.as_str()) {
+        return Err(TokenError::Type { expected: token_type });
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Form)?;
-    let (header, payload) = message.split_once('.').ok_or(TokenError::Form)?;
-    let part = |text: &str| decode(text).ok_or(TokenError::Form);
-    let (header, payload, signature) = (part(header)?, part(payload)?, part(signature)?);
+    accept(&opened.payload, Terms::from(expected))
+}
 
-    let header: Header = serde_json::from_slice(&header).map_err(|_not_it| TokenError::Header)?;
+/// Judges the registered claims of a verified payload and returns the claims that are wanted.
+pub(crate) fn accept<T: DeserializeOwned>(payload: &[u8], terms: Terms<'_>) -> Result<T, TokenError> {
+    let registered: Registered = claims(payload)?;
+    let leeway = i64::from(terms.leeway);
+    if terms.now >= registered.exp.saturating_add(leeway) {
+        return Err(TokenError::Expired { exp: registered.exp });
+    }
+    if let Some(nbf) = registered.nbf.filter(|nbf| terms.now < nbf.saturating_sub(leeway)) {
+        return Err(TokenError::NotYetValid { nbf });
+    }
+    match terms.issuer {
+        IssuerRule::Exactly(issuer) if registered.iss.as_deref() != Some(issuer) => return Err(TokenError::Issuer),
+        IssuerRule::Exactly(_) | IssuerRule::ByKey => {}
+    }
+    let for_audience = match terms.audience {
+        Audience::Unchecked { .. } => true,
+        Audience::Exactly(wanted) => registered.aud.is_some_and(|found| found.contains(wanted)),
+    };
+    if for_audience { claims(payload) } else { Err(TokenError::Audience) }
+}
+
+/// The three parts of a compact JWS, decoded.
+pub(crate) struct Parts<'a> {
+    pub(crate) header: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+    /// What is signed.
+    pub(crate) message: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn of(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > TOKEN_LIMIT {
+            return Err(TokenError::Form);
+        }
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Form)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Form)?;
+        let part = |text: &str| decode(text).ok_or(TokenError::Form);
+        Ok(Self { header: part(header)?, payload: part(payload)?, signature: part(signature)?, message })
+    }
+}
+
+/// Header and payload, after the signature was verified.
+pub(crate) fn open(token: &str, jwks: &Jwks, allowed: &[SignatureAlgorithm]) -> Result<Opened, TokenError> {
+    let Parts { header: header_json, payload, signature, message } = Parts::of(token)?;
+    let header: Header = serde_json::from_slice(&header_json).map_err(|_not_it| TokenError::Header)?;
     if header.crit.is_some() {
         return Err(TokenError::Header);
     }
@@ -181,10 +305,14 @@ fn authenticate(token: &str, jwks: &Jwks, allowed: &[SignatureAlgorithm]) -> Res
     if key.algorithm() != header.alg {
         return Err(algorithm);
     }
-    if key.verifies(message.as_bytes(), &signature) { Ok(payload) } else { Err(TokenError::Signature) }
+    if key.verifies(message.as_bytes(), &signature) {
+        Ok(Opened { header, header_json, payload })
+    } else {
+        Err(TokenError::Signature)
+    }
 }
 
-fn claims<T: DeserializeOwned>(payload: &[u8]) -> Result<T, TokenError> {
+pub(crate) fn claims<T: DeserializeOwned>(payload: &[u8]) -> Result<T, TokenError> {
     serde_json::from_slice(payload).map_err(|error| TokenError::Claims { reason: error.to_string() })
 }
 

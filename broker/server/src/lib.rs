@@ -13,7 +13,6 @@ pub mod cli;
 mod clock;
 mod collateral;
 pub mod config;
-mod cwt;
 mod daemon;
 mod decision;
 mod endorsements;

@@ -19,7 +19,7 @@ const MUST_NOT_LINK: &[(&str, &[&str])] = &[
         "endorsements",
         &["verifier", "keys", "sqlx", "openssl", "openssl-sys", "ring", "reqwest", "axum", "countersign", "tee"],
     ),
-    ("keys", &["tokio", "hyper", "reqwest", "sqlx", "openssl", "openssl-sys", "evidence-formats", "verifier", "tee"]),
+    ("keys", &["tokio", "hyper", "reqwest", "sqlx", "openssl", "openssl-sys", "verifier", "tee"]),
     ("tee", &["tokio", "hyper", "openssl", "openssl-sys", "verifier", "keys"]),
     ("countersign-agent", &["verifier", "openssl", "openssl-sys", "sqlx", "axum", "regorus", "ring", "countersign"]),
     ("countersign", &["openssl", "openssl-sys", "ring", "countersign-agent", "tee", "softtee", "sev", "dcap-qvl"]),

@@ -4,6 +4,7 @@ use std::slice;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keys::{
+    cwt::{self, CwtError},
     grant::GrantPayload,
     lease::LeaseKey,
     random::SystemRandom,
@@ -20,7 +21,6 @@ use super::{
 use crate::{
     broker::Broker,
     config::Identity,
-    cwt::{self, CwtError},
     decision::DecisionRecord,
     identity::{Issuer, Offer},
     leases::{self, Slot},

@@ -1,4 +1,4 @@
-//! `countersign token verify`
+//! `countersign token verify`: what a relying party does with a token, by hand.
 
 use std::{
     fs,
@@ -11,9 +11,17 @@ use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Subcommand;
 use keys::{
-    sign::{Jwks, SignatureAlgorithm},
-    token::{Audience, Expected, TOKEN_LIMIT, TokenError, verify},
+    dpop::{ExpectedNonce, RecentProofs},
+    relying::{
+        Confirmed, Presented, RelyingError, StatusListToken, Trust, access_token, attestation_result,
+        attestation_result_cwt, jwt_svid, plain_token,
+    },
+    sign::{Jwks, TokenType},
+    status::StatusPlace,
+    token::{Audience, TOKEN_LIMIT, TokenError, dangerous_label},
 };
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde::Serialize;
 use serde_json::{Value, json};
 use verifier::Timestamp;
 
@@ -21,7 +29,7 @@ use super::{
     client::AdminClient,
     output::{self, Format},
 };
-use crate::{clock, cwt};
+use crate::clock;
 
 /// Arguments of `countersign token`.
 #[derive(Debug, clap::Args)]
@@ -32,8 +40,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Verify a token's signature, times, issuer and audience, and print its claims
-    Verify(Verify),
+    /// Verify a token's signature, times, issuer and audience, and the proof of its key, and print its claims
+    Verify(Box<Verify>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -41,12 +49,15 @@ struct Verify {
     /// File with the token, a JWT or a CWT in base64url, `-` for standard input
     token: PathBuf,
     /// The exact issuer
-    #[arg(long, value_name = "ISS")]
-    issuer: String,
+    #[arg(long, value_name = "ISS", required_unless_present = "trust_domain")]
+    issuer: Option<String>,
+    /// The token is a JWT-SVID of this trust domain; the keys are those of its bundle
+    #[arg(long, value_name = "DOMAIN", conflicts_with = "issuer")]
+    trust_domain: Option<String>,
     /// Who the token must be for; without it the claims list `aud` as unchecked
     #[arg(long, value_name = "AUD")]
     audience: Option<String>,
-    /// The verification keys, as the broker serves them under /.well-known/jwks.json
+    /// The verification keys, as the broker serves them under /.well-known/jwks.json or /.well-known/spiffe-bundle
     #[arg(long, value_name = "FILE", conflicts_with = "server", required_unless_present = "server")]
     jwks: Option<PathBuf>,
     /// Fetch the keys from this broker, https://host:port
@@ -55,6 +66,12 @@ struct Verify {
     /// The CA of that broker
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    proof: Proof,
+    /// The status list that the token names, as the broker answers at its address; without it the claims list `status` as
+    /// unchecked
+    #[arg(long, value_name = "FILE")]
+    status_list: Option<PathBuf>,
     /// The time to verify at (RFC 3339); default: now
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<Timestamp>,
@@ -66,61 +83,208 @@ struct Verify {
     format: Format,
 }
 
+/// What was presented together with the token; without any of it, `cnf` of a bound token is listed as unchecked.
+#[derive(Debug, clap::Args)]
+struct Proof {
+    /// File with the DPoP proof that came with the token
+    #[arg(long, value_name = "FILE", requires_all = ["method", "url"], conflicts_with = "client_certificate")]
+    dpop: Option<PathBuf>,
+    /// The method of the request that the proof is for
+    #[arg(long, value_name = "METHOD", requires = "dpop")]
+    method: Option<String>,
+    /// The URL of that request
+    #[arg(long, value_name = "URL", requires = "dpop")]
+    url: Option<String>,
+    /// The nonce that the proof must have
+    #[arg(long, value_name = "NONCE", requires = "dpop")]
+    dpop_nonce: Option<String>,
+    /// Seconds that a proof is good for, before and after it was made
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    dpop_window: u32,
+    /// File with the client certificate (PEM or DER) of the connection that the token came over
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<PathBuf>,
+}
+
+/// What a proof file holds.
+enum Shown {
+    Nothing,
+    Dpop(String),
+    Certificate(Vec<u8>),
+}
+
+/// A token that holds.
+struct Accepted {
+    claims: Value,
+    confirmed: Confirmed,
+    unchecked: Vec<Unchecked>,
+}
+
+#[derive(Serialize)]
+struct Unchecked {
+    what: &'static str,
+    reason: &'static str,
+}
+
+/// Why the token does not hold.
+struct Refused {
+    code: &'static str,
+    reason: String,
+}
+
+impl From<RelyingError> for Refused {
+    fn from(error: RelyingError) -> Self {
+        Self { code: error.code(), reason: error.to_string() }
+    }
+}
+
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        RelyingError::from(error).into()
+    }
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_rfc3339(text).map_err(|_error| format!("expected RFC 3339, found {text:?}"))
 }
+
+/// Why things are not checked.
+const NO_AUDIENCE: &str = "no --audience was given";
+const NO_PROOF: &str = "no --dpop or --client-certificate was given";
+const NO_LIST: &str = "no --status-list was given";
 
 /// Runs the command. Exit status 0: the token holds; 1: it does not; 2: something cannot be read.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let Verb::Verify(verify) = &args.verb;
     match judge(verify) {
-        Ok(Ok(claims)) => {
-            accepted(verify, &claims);
+        Ok(Ok(accepted)) => {
+            print_accepted(verify, &accepted);
             ExitCode::SUCCESS
         }
-        Ok(Err(error)) => {
-            refused(verify, &error);
+        Ok(Err(refused)) => {
+            print_refused(verify, &refused);
             ExitCode::from(output::REFUSED)
         }
         Err(error) => output::fail(&error, output::USAGE),
     }
 }
 
-fn judge(args: &Verify) -> Result<Result<Value, TokenError>> {
+fn judge(args: &Verify) -> Result<Result<Accepted, Refused>> {
     let token = read(&args.token)?;
-    let jwks = match (&args.jwks, &args.server, &args.ca) {
-        (Some(file), _, _) => {
-            let bytes = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            Jwks::parse(&bytes).with_context(|| file.display().to_string())?
-        }
-        (None, Some(server), Some(ca)) => {
-            let document: Value = AdminClient::anonymous(server, ca)?.get("/.well-known/jwks.json")?;
-            Jwks::parse(&serde_json::to_vec(&document)?)?
-        }
-        (None, _, _) => bail!("expected --jwks FILE, or --server URL with --ca FILE"),
-    };
+    let jwks = jwks(args)?;
+    let shown = args.proof.read()?;
+    let list = args.status_list.as_deref().map(read).transpose()?;
     let audience = match &args.audience {
         Some(audience) => Audience::Exactly(audience),
         None => Audience::Unchecked { reason: NO_AUDIENCE },
     };
-    let expected = Expected {
-        algorithms: &SignatureAlgorithm::ALL,
-        issuer: &args.issuer,
-        audience,
-        now: args.at.unwrap_or_else(clock::now).as_unix(),
-        leeway: args.leeway,
-    };
-    // A tagged COSE_Sign1 begins with `d2 84` and the head of a byte string: these letters in base64url. No JWT does.
-    let token = token.trim();
-    if token.starts_with("0oR") {
-        let Ok(token) = BASE64_URL_SAFE_NO_PAD.decode(token) else { return Ok(Err(TokenError::Form)) };
-        return Ok(cwt::verify(&token, &jwks, &expected).map(|claims| cwt::to_json(&claims)));
-    }
-    Ok(verify(token, &jwks, &expected))
+    let issuer = args.issuer.as_deref().or(args.trust_domain.as_deref()).context("expected --issuer")?;
+    let now = args.at.unwrap_or_else(clock::now).as_unix();
+    let trust = Trust { jwks: &jwks, issuer, audience, now, leeway: args.leeway };
+    Ok(verify(args, token.trim(), &trust, &shown)
+        .and_then(|(accepted, place)| with_status(accepted, place.as_ref(), list.as_deref().map(str::trim), &trust)))
 }
 
-/// Why the audience is not checked.
-const NO_AUDIENCE: &str = "no --audience was given";
+/// The token by its kind, with the proof of its key.
+fn verify(
+    args: &Verify,
+    token: &str,
+    trust: &Trust<'_>,
+    shown: &Shown,
+) -> Result<(Accepted, Option<StatusPlace>), Refused> {
+    let mut recent = RecentProofs::new(1);
+    let presented = match shown {
+        Shown::Nothing => Presented::Unchecked { reason: NO_PROOF },
+        Shown::Certificate(der) => Presented::Certificate { der },
+        Shown::Dpop(proof) => Presented::Dpop {
+            proof: proof.trim(),
+            method: args.proof.method.as_deref().unwrap_or_default(),
+            url: args.proof.url.as_deref().unwrap_or_default(),
+            nonce: args.proof.dpop_nonce.as_deref().map_or(ExpectedNonce::ByCaller, ExpectedNonce::Exactly),
+            window: args.proof.dpop_window,
+            guard: &mut recent,
+        },
+    };
+    let (claims, confirmed, place) = if token.starts_with(CWT) {
+        let token = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|_not_base64| TokenError::Form)?;
+        let read = attestation_result_cwt(&token, trust, presented)?;
+        (read.claims, read.confirmed, read.status_place)
+    } else if args.trust_domain.is_some() {
+        let read = jwt_svid(token, trust, presented)?;
+        (read.claims, read.confirmed, read.status)
+    } else {
+        let typ = dangerous_label(token)?.typ.unwrap_or_default();
+        if typ == TokenType::EatJwt.as_str() {
+            let read = attestation_result(token, trust, presented)?;
+            (read.claims, read.confirmed, read.status_place)
+        } else if typ == TokenType::AccessToken.as_str() {
+            let read = access_token(token, trust, presented)?;
+            (read.claims, read.confirmed, read.status)
+        } else {
+            let read = plain_token(token, trust, presented)?;
+            (read.claims, read.confirmed, read.status)
+        }
+    };
+    let mut unchecked = Vec::new();
+    if args.audience.is_none() {
+        unchecked.push(Unchecked { what: "aud", reason: NO_AUDIENCE });
+    }
+    if matches!(confirmed, Confirmed::Unchecked { .. }) {
+        unchecked.push(Unchecked { what: "cnf", reason: NO_PROOF });
+    }
+    Ok((Accepted { claims, confirmed, unchecked }, place))
+}
+
+/// A tagged COSE_Sign1 begins with `d2 84` and the head of a byte string: these letters in base64url. No JWT does.
+const CWT: &str = "0oR";
+
+fn with_status(
+    mut accepted: Accepted,
+    place: Option<&StatusPlace>,
+    list: Option<&str>,
+    trust: &Trust<'_>,
+) -> Result<Accepted, Refused> {
+    match (place, list) {
+        (None, _) => {}
+        (Some(_), None) => accepted.unchecked.push(Unchecked { what: "status", reason: NO_LIST }),
+        (Some(place), Some(list)) => {
+            let held = StatusListToken::verify(list, trust)?.require_valid(place);
+            held.map_err(|error| Refused { code: error.code(), reason: error.to_string() })?;
+        }
+    }
+    Ok(accepted)
+}
+
+fn jwks(args: &Verify) -> Result<Jwks> {
+    match (&args.jwks, &args.server, &args.ca) {
+        (Some(file), _, _) => {
+            let bytes = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            Jwks::parse(&bytes).with_context(|| file.display().to_string())
+        }
+        (None, Some(server), Some(ca)) => {
+            let svid = args.trust_domain.is_some();
+            let path = if svid { "/.well-known/spiffe-bundle" } else { "/.well-known/jwks.json" };
+            let document: Value = AdminClient::anonymous(server, ca)?.get(path)?;
+            Ok(Jwks::parse(&serde_json::to_vec(&document)?)?)
+        }
+        (None, _, _) => bail!("expected --jwks FILE, or --server URL with --ca FILE"),
+    }
+}
+
+impl Proof {
+    fn read(&self) -> Result<Shown> {
+        if let Some(file) = &self.dpop {
+            return read(file).map(Shown::Dpop);
+        }
+        let Some(file) = &self.client_certificate else { return Ok(Shown::Nothing) };
+        let bytes = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let der = match CertificateDer::from_pem_slice(&bytes) {
+            Ok(certificate) => certificate.to_vec(),
+            Err(_not_pem) => bytes,
+        };
+        Ok(Shown::Certificate(der))
+    }
+}
 
 fn read(path: &Path) -> Result<String> {
     let mut text = String::new();
@@ -134,27 +298,38 @@ fn read(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn accepted(args: &Verify, claims: &Value) {
-    let unchecked = if args.audience.is_none() { json!([{"what": "aud", "reason": NO_AUDIENCE}]) } else { json!([]) };
+/// How the presenter was shown to be the holder.
+const fn confirmed_by(confirmed: &Confirmed) -> &'static str {
+    match confirmed {
+        Confirmed::Bearer => "bearer",
+        Confirmed::Dpop { .. } => "dpop",
+        Confirmed::Certificate { .. } => "certificate",
+        Confirmed::Unchecked { .. } => "unchecked",
+    }
+}
+
+fn print_accepted(args: &Verify, accepted: &Accepted) {
+    let Accepted { claims, confirmed, unchecked } = accepted;
     match args.format {
-        Format::Json => {
-            output::print_json(&json!({"verdict": "accepted", "code": null, "claims": claims, "unchecked": unchecked}));
-        }
+        Format::Json => output::print_json(&json!({
+            "verdict": "accepted", "code": null, "claims": claims, "confirmed": confirmed_by(confirmed), "unchecked": unchecked,
+        })),
         Format::Text => {
             output::print("the token holds; its claims:");
             output::print_json(claims);
-            if args.audience.is_none() {
-                output::complain("the audience was not checked: give --audience");
+            for Unchecked { what, reason } in unchecked {
+                output::complain(&format!("{what} was not checked: {reason}"));
             }
         }
     }
 }
 
-fn refused(args: &Verify, error: &TokenError) {
+fn print_refused(args: &Verify, refused: &Refused) {
+    let Refused { code, reason } = refused;
     match args.format {
-        Format::Json => output::print_json(
-            &json!({"verdict": "rejected", "code": error.code(), "reason": error.to_string(), "claims": null}),
-        ),
-        Format::Text => output::complain(&format!("{}: {error}", error.code())),
+        Format::Json => {
+            output::print_json(&json!({"verdict": "rejected", "code": code, "reason": reason, "claims": null}));
+        }
+        Format::Text => output::complain(&format!("{code}: {reason}")),
     }
 }

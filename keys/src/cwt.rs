@@ -1,30 +1,28 @@
 //! The attestation result as a CWT (RFC 8392): the same claims as the JWT under their CBOR labels, signed with COSE_Sign1.
 
-use std::fmt;
-
 use evidence_formats::cbor::{self, CborError};
-use keys::{
-    sign::{Jwks, SignError, SignatureAlgorithm, Signer},
-    token::{Audience, Expected, TokenError},
-};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, SeqAccess, Visitor},
-    ser::SerializeMap,
-};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+pub use self::item::Item;
+use crate::{
+    sign::{Jwks, SignError, SignatureAlgorithm, Signer},
+    token::{Audience, Expected, TokenError},
+};
+
+mod item;
+
 /// Most bytes of a token.
-pub(crate) const LIMIT: usize = 256 * 1024;
+pub const LIMIT: usize = 256 * 1024;
 /// Tag 18 of RFC 9052 §2: COSE_Sign1. It is one byte.
 const TAG: u8 = 0xd2;
 /// ES256 (RFC 9053 §2.1).
 const ES256: i64 = -7;
 
 /// A result cannot be a CWT.
-#[derive(Debug, Error)]
-pub(crate) enum CwtError {
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CwtError {
     /// A claim has no form in CBOR.
     #[error("expected a claim {claim} that has a form in CBOR")]
     Claim {
@@ -39,103 +37,14 @@ pub(crate) enum CwtError {
     Sign(#[from] SignError),
 }
 
-/// Any CBOR item that occurs here.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Item {
-    Int(i64),
-    Bytes(Vec<u8>),
-    Text(String),
-    Array(Vec<Item>),
-    Map(Vec<(Item, Item)>),
-    Bool(bool),
-    Null,
-}
-
-impl Item {
-    /// The value of an integer label of a map.
-    pub(crate) fn label(&self, label: i64) -> Option<&Self> {
-        let Self::Map(entries) = self else { return None };
-        entries.iter().find(|(key, _)| *key == Self::Int(label)).map(|(_, value)| value)
-    }
-}
-
-impl Serialize for Item {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl CwtError {
+    /// Its stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
         match self {
-            Self::Int(number) => serializer.serialize_i64(*number),
-            Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Array(items) => serializer.collect_seq(items),
-            Self::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
-            Self::Bool(truth) => serializer.serialize_bool(*truth),
-            Self::Null => serializer.serialize_none(),
+            Self::Claim { .. } | Self::Encode(_) => "internal.keys.cwt",
+            Self::Sign(error) => error.code(),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Item {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ItemVisitor)
-    }
-}
-
-struct ItemVisitor;
-
-impl<'de> Visitor<'de> for ItemVisitor {
-    type Value = Item;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a CBOR item without floats and tags")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Item, E> {
-        Ok(Item::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Item, E> {
-        Ok(Item::Int(value))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Item, E> {
-        i64::try_from(value).map(Item::Int).map_err(E::custom)
-    }
-
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Item, E> {
-        Ok(Item::Bytes(value.to_vec()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Item, E> {
-        Ok(Item::Text(value.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Item, E> {
-        Ok(Item::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Item, E> {
-        Ok(Item::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Item, A::Error> {
-        let mut array = Vec::new();
-        while let Some(item) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Item::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Item, A::Error> {
-        let mut map = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            map.push(entry);
-        }
-        Ok(Item::Map(map))
     }
 }
 
@@ -174,7 +83,10 @@ const VECTOR: [&str; 8] = [
 ];
 
 /// Signs the claims of a draft-04 result, as they are in its JWT.
-pub(crate) fn sign(signer: &dyn Signer, claims: &Json) -> Result<Vec<u8>, CwtError> {
+///
+/// # Errors
+/// When a claim has no form in CBOR, or the key cannot sign.
+pub fn sign(signer: &dyn Signer, claims: &Json) -> Result<Vec<u8>, CwtError> {
     let payload = cbor::to_vec(&labelled(claims)?)?;
     let kid = signer.verifying_key().key_id().as_str().as_bytes().to_vec();
     let header = Item::Map(vec![(Item::Int(1), Item::Int(ES256)), (Item::Int(4), Item::Bytes(kid))]);
@@ -293,7 +205,7 @@ fn plain(value: &Json) -> Result<Item, CwtError> {
 ///
 /// # Errors
 /// The first rule that it breaks, as for a JWT. Claims are looked at only after the signature.
-pub(crate) fn verify(token: &[u8], jwks: &Jwks, expected: &Expected<'_>) -> Result<Item, TokenError> {
+pub fn verify(token: &[u8], jwks: &Jwks, expected: &Expected<'_>) -> Result<Item, TokenError> {
     let (tag, body) = token.split_first().ok_or(TokenError::Form)?;
     let parsed: Item = cbor::from_slice(body, LIMIT).map_err(|_not_cbor| TokenError::Form)?;
     let Item::Array(parts) = parsed else { return Err(TokenError::Form) };
@@ -357,7 +269,8 @@ fn judge(claims: &Item, expected: &Expected<'_>) -> Result<(), TokenError> {
 }
 
 /// For people: the claims by name, other labels as numbers, bytes in hex.
-pub(crate) fn to_json(claims: &Item) -> Json {
+#[must_use]
+pub fn to_json(claims: &Item) -> Json {
     let Item::Map(entries) = claims else { return shown(claims) };
     let named = entries.iter().map(|(key, value)| {
         let claim = LABELS.iter().find(|(_, label)| *key == Item::Int(*label)).map(|(name, _)| *name);
@@ -394,80 +307,4 @@ fn label(key: &Item) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
-    use keys::{random::SystemRandom, sign::SigningKey};
-    use serde_json::json;
-
-    use super::*;
-
-    const NONCE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-    fn claims() -> Json {
-        json!({
-            "eat_profile": "tag:ietf.org,2026:rats/ear#04", "iss": "https://b", "aud": "https://b", "iat": 100, "nbf": 100,
-            "exp": 1000, "jti": "j", "eat_nonce": NONCE,
-            "cnf": {"jwk": {"kty": "OKP", "crv": "X25519", "alg": "ECDH-ES+A256KW", "x": NONCE}},
-            "status": {"status_list": {"idx": 1, "uri": "https://b/v1/status/0"}},
-            "ear_verifier_id": {"developer": "d", "build": "b"}, "ear_status": "affirming",
-            "submods": {"cpu": {"ear_status": "affirming", "ear_trustworthiness_vector": {"hardware": 2},
-                                "ear_attester_claims": {"debug": false}}},
-        })
-    }
-
-    fn key() -> SigningKey {
-        SigningKey::generate(SignatureAlgorithm::Es256, &mut SystemRandom::new()).unwrap()
-    }
-
-    fn expected() -> Expected<'static> {
-        Expected {
-            algorithms: &[SignatureAlgorithm::Es256],
-            issuer: "https://b",
-            audience: Audience::Exactly("https://b"),
-            now: 500,
-            leeway: 0,
-        }
-    }
-
-    #[test]
-    fn claims_stand_under_their_labels() {
-        let key = key();
-        let token = sign(&key, &claims()).unwrap();
-        assert_eq!(token[..2], [0xd2, 0x84], "tag 18, four parts");
-        let read = verify(&token, &Jwks::new([key.verifying_key().clone()]), &expected()).unwrap();
-        assert_eq!(read.label(10), Some(&Item::Bytes(vec![0; 32])));
-        assert_eq!(read.label(7), Some(&Item::Bytes(b"j".to_vec())));
-        assert_eq!(read.label(1000), Some(&Item::Int(2)));
-        let cnf = read.label(8).unwrap().label(1).unwrap();
-        assert_eq!((cnf.label(1), cnf.label(-1)), (Some(&Item::Int(1)), Some(&Item::Int(4))));
-        let json = to_json(&read);
-        assert_eq!(json["submods"]["cpu"]["ear_trustworthiness_vector"], json!({"4": 2}));
-        assert_eq!(json["status"]["status_list"]["idx"], 1);
-    }
-
-    #[test]
-    fn any_changed_byte_and_any_other_expectation_are_refused() {
-        let key = key();
-        let jwks = Jwks::new([key.verifying_key().clone()]);
-        let token = sign(&key, &claims()).unwrap();
-        for at in 0..token.len() {
-            let mut changed = token.clone();
-            changed[at] ^= 1;
-            assert!(verify(&changed, &jwks, &expected()).is_err(), "byte {at}");
-        }
-        let refused = |expected: Expected<'_>| verify(&token, &jwks, &expected).unwrap_err();
-        assert_eq!(refused(Expected { now: 1000, ..expected() }), TokenError::Expired { exp: 1000 });
-        assert_eq!(refused(Expected { now: 99, ..expected() }), TokenError::NotYetValid { nbf: 100 });
-        assert_eq!(refused(Expected { issuer: "https://c", ..expected() }), TokenError::Issuer);
-        assert_eq!(refused(Expected { audience: Audience::Exactly("c"), ..expected() }), TokenError::Audience);
-        assert!(matches!(verify(&token, &Jwks::new([]), &expected()).unwrap_err(), TokenError::UnknownKey { .. }));
-    }
-
-    #[test]
-    fn a_key_without_a_form_is_no_cwt() {
-        let mut claims = claims();
-        claims["cnf"] = json!({"jwk": {"kty": "AKP", "alg": "HPKE-X-Wing", "pub": "AA"}});
-        assert!(matches!(sign(&key(), &claims), Err(CwtError::Claim { claim: "cnf" })));
-    }
-}
+mod tests;
