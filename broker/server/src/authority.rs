@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -33,18 +33,23 @@ pub(crate) fn ca(name: &str) -> Result<Ca, rcgen::Error> {
     Ca::self_signed(params, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
 }
 
+/// A CA that was made before, from its certificate and key (PEM).
+pub(crate) fn issuer(certificate: &str, key: &str) -> Result<Issuer<'static, KeyPair>, rcgen::Error> {
+    Issuer::from_ca_cert_pem(certificate, KeyPair::from_pem(key)?)
+}
+
 /// A server's certificate for DNS names and IP addresses.
 pub(crate) fn server_certificate(ca: &Ca, names: &[String]) -> Result<Issued, rcgen::Error> {
     issue(ca, "Countersign broker", names.to_vec(), ExtendedKeyUsagePurpose::ServerAuth)
 }
 
 /// A client's certificate.
-pub(crate) fn client_certificate(ca: &Ca, name: &str) -> Result<Issued, rcgen::Error> {
+pub(crate) fn client_certificate(ca: &Issuer<'_, KeyPair>, name: &str) -> Result<Issued, rcgen::Error> {
     issue(ca, name, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth)
 }
 
 fn issue(
-    ca: &Ca,
+    ca: &Issuer<'_, KeyPair>,
     name: &str,
     alternative_names: Vec<String>,
     usage: ExtendedKeyUsagePurpose,

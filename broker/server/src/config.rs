@@ -15,6 +15,7 @@ use verifier::{
 };
 
 mod enrolment;
+mod exceptions;
 mod identity;
 
 use crate::endorsements;
@@ -22,6 +23,7 @@ pub use crate::endorsements::settings::{
     Mirror, Settings as Endorsements, SettingsError as EndorsementsError, StaleCrl,
 };
 pub use enrolment::{Approval, Bounded, Enrolment};
+pub use exceptions::{Bridge, Exceptions};
 pub use identity::Identity;
 pub(crate) use identity::{SvidEntry, TokenEntry};
 
@@ -60,6 +62,11 @@ pub struct Config {
     /// How attestation keys of TPMs get into the register.
     #[serde(default)]
     pub enrolment: Enrolment,
+    /// How long legacy secrets may live, and who is warned when.
+    #[serde(default)]
+    pub exceptions: Exceptions,
+    /// Own listener that hands legacy secrets to clients that do not attest; absent: nothing is handed over.
+    pub bridge: Option<Bridge>,
     /// Who may sign reference values, and what is taken without.
     #[serde(default)]
     pub reference_values: ReferenceTrust,
@@ -288,6 +295,7 @@ impl Config {
         let paths = [&mut self.data_dir, &mut self.root_key, &mut self.tls.certificate, &mut self.tls.key];
         let optional = self.verification.endorsements.iter_mut().chain(&mut self.verification.trust_anchors);
         let optional = optional.chain(&mut self.enrolment.ek_trust_anchors);
+        let optional = optional.chain(self.bridge.iter_mut().filter_map(|bridge| bridge.client_ca.as_mut()));
         let signers = self.reference_values.signers.iter_mut().map(|signer| &mut signer.file);
         let optional = optional.chain(endorsements::paths(&mut self.endorsements));
         for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional).chain(signers) {

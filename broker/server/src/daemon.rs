@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::Broker,
+    clock,
     config::Config,
     http::{self, listener, tls},
 };
@@ -22,6 +23,8 @@ const RULES_EVERY: Duration = Duration::from_millis(500);
 const KEYS_EVERY: Duration = Duration::from_secs(2);
 /// How often ended leases are looked for.
 const LEASES_EVERY: Duration = Duration::from_millis(250);
+/// How often ends of exceptions are looked for.
+const EXCEPTIONS_EVERY: Duration = Duration::from_secs(1);
 /// How often expired nonces and surplus records are dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,12 +42,17 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
         Some(mirror) => Some(bind(mirror.listen).await?),
         None => None,
     };
+    let bridge = match &config.bridge {
+        Some(bridge) => Some((bind(bridge.listen).await?, Arc::new(http::bridge::server_config(&config.tls)?))),
+        None => None,
+    };
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     watch_signals(&mut tasks, &stop, &broker, path)?;
     tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_keys(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_exceptions(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_endorsements(Arc::clone(&broker), stop.clone()));
     if let Some(listener) = metrics {
@@ -53,6 +61,9 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     }
     if let (Some(settings), Some(listener)) = (&config.mirror, mirror) {
         tasks.spawn(mirrored(listener, settings.tls.then(|| Arc::clone(&tls)), Arc::clone(&broker), stop.clone()));
+    }
+    if let Some((listener, tls)) = bridge {
+        tasks.spawn(bridged(listener, tls, Arc::clone(&broker), stop.clone()));
     }
     let address = api.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -63,6 +74,12 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     broker.library.finish().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Serves the bridge until `stop`.
+async fn bridged(listener: TcpListener, tls: Arc<rustls::ServerConfig>, broker: Arc<Broker>, stop: CancellationToken) {
+    let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
+    listener::serve_tls(listener, tls, http::bridge::routes(broker), &limits, metrics, stop.cancelled()).await;
 }
 
 /// Serves the mirror until `stop`.
@@ -147,6 +164,15 @@ async fn keep_leases(broker: Arc<Broker>, stop: CancellationToken) {
     })
     .await;
     broker.stopping.cancel();
+}
+
+async fn keep_exceptions(broker: Arc<Broker>, stop: CancellationToken) {
+    every(EXCEPTIONS_EVERY, &stop, || async {
+        if let Err(error) = broker.tend_exceptions(clock::now()).await {
+            tracing::error!(%error, "the exceptions were not looked at");
+        }
+    })
+    .await;
 }
 
 async fn keep_swept(broker: Arc<Broker>, stop: CancellationToken) {

@@ -17,6 +17,7 @@ mod daemon;
 mod decision;
 mod endorsements;
 mod enrolment;
+mod exceptions;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hardening;

@@ -33,6 +33,13 @@ pub(crate) struct GrantLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of a request to the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BridgeLabels {
+    /// `handed_over`, or why not.
+    pub(crate) outcome: &'static str,
+}
+
 /// Upper bounds, in seconds, of the buckets of request durations.
 const DURATIONS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
@@ -51,6 +58,14 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Connections that ended before their first request: TLS failures and peers that were too slow.
     pub(crate) failed_handshakes: Counter,
+    /// Requests to the bridge.
+    bridge: Family<BridgeLabels, Counter>,
+    /// Exceptions that live.
+    pub(crate) exceptions_live: Gauge,
+    /// Those whose end was alerted.
+    pub(crate) exceptions_ending: Gauge,
+    /// Alerts before the end of an exception.
+    pub(crate) exception_alerts: Counter,
 }
 
 impl Metrics {
@@ -69,7 +84,32 @@ impl Metrics {
         registry.register("connections", "Open connections", connections.clone());
         let failed_handshakes = Counter::default();
         registry.register("failed_handshakes", "Connections without a request", failed_handshakes.clone());
-        Self { registry, requests, request_seconds, attestations, grants, connections, failed_handshakes }
+        let bridge = Family::default();
+        registry.register("bridge_requests", "Requests for static secrets over the bridge", bridge.clone());
+        let exceptions_live = Gauge::default();
+        registry.register("exceptions", "Static secrets that still live", exceptions_live.clone());
+        let exceptions_ending = Gauge::default();
+        registry.register("exceptions_ending", "Static secrets whose end was alerted", exceptions_ending.clone());
+        let exception_alerts = Counter::default();
+        registry.register("exception_alerts", "Alerts before the end of a static secret", exception_alerts.clone());
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            attestations,
+            grants,
+            connections,
+            failed_handshakes,
+            bridge,
+            exceptions_live,
+            exceptions_ending,
+            exception_alerts,
+        }
+    }
+
+    /// Counts a request to the bridge.
+    pub(crate) fn bridge(&self, outcome: &'static str) {
+        self.bridge.get_or_create(&BridgeLabels { outcome }).inc();
     }
 
     /// The text that a scraper reads.

@@ -1,5 +1,5 @@
-//! The administrators' API under `/v1/admin`. Every handler takes [`Admin`](crate::http::identity::Admin) or
-//! [`Reader`](crate::http::identity::Reader): what has neither cannot be reached without a test noticing.
+//! The administrators' API under `/v1/admin`. Every handler takes [`Admin`](crate::http::identity::Admin),
+//! [`Reader`](crate::http::identity::Reader) or [`Observer`](crate::http::identity::Observer): what has none of them cannot be reached without a test noticing.
 
 use std::sync::Arc;
 
@@ -10,9 +10,11 @@ use axum::{
 
 use crate::broker::Broker;
 
+mod administrators;
 mod decisions;
 mod endorsements;
 mod enrollments;
+mod exceptions;
 mod keys;
 mod policies;
 mod reference_values;
@@ -37,6 +39,12 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/enrollments/{name}", get(enrollments::show))
         .route("/enrollments/{name}/approve", post(enrollments::approve))
         .route("/enrollments/{name}/revoke", post(enrollments::revoke))
+        .route("/administrators", get(administrators::list).post(administrators::add))
+        .route("/administrators/{name}", delete(administrators::remove))
+        .route("/exceptions", get(exceptions::list).post(exceptions::add))
+        .route("/exceptions/{name}", get(exceptions::show))
+        .route("/exceptions/{name}/extend", post(exceptions::extend))
+        .route("/exceptions/{name}/end", post(exceptions::end))
         .route("/keys", get(keys::list))
         .route("/keys/rotate", post(keys::rotate))
         .route("/workloads", get(workloads::list))

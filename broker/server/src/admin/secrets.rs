@@ -6,6 +6,7 @@ use axum::{
     extract::{Request, State},
     http::StatusCode,
 };
+use evidence_formats::code::Code;
 use keys::secret::SecretBytes;
 use serde::Serialize;
 
@@ -58,15 +59,28 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<(StatusCode, axum::Json<SecretMetadata>), Problem> {
     require_name("secret", &name)?;
-    let workloads = workloads(request.uri().query().unwrap_or_default())?;
+    let Audience { workloads, bridge } = audience(request.uri().query().unwrap_or_default())?;
     let content = body::read(request, LARGEST).await?;
     // The only reference to the buffer: taken over, so that it is wiped.
     let content = SecretBytes::new(Vec::from(content));
     if content.is_empty() {
         return Err(malformed("expected a secret of at least one byte".to_owned()));
     }
-    let metadata =
-        SecretMetadata { name, version: 0, workloads, created_by: administrator.name, created_at: clock::now() };
+    let metadata = SecretMetadata {
+        name,
+        version: 0,
+        workloads,
+        bridge,
+        created_by: administrator.name,
+        created_at: clock::now(),
+    };
+    // A secret that was for attested guests stays that: under the same name it never becomes one for the bridge.
+    let before = broker.store.newest_secret(&broker.tenant, &metadata.name).await?;
+    if before.is_some_and(|before| before.bridge != bridge) {
+        let code = Code::new("request.secret.bridge_changed");
+        let detail = "expected the same right to the bridge as the version before: use another name";
+        return Err(Problem::new(StatusCode::CONFLICT, code, detail));
+    }
     let stored = broker.vault.put_secret(&broker.tenant, metadata, &content).await.map_err(refused)?;
     tracing::info!(secret = stored.name, version = stored.version, by = stored.created_by, "secret stored");
     Ok((StatusCode::CREATED, axum::Json(stored)))
@@ -86,20 +100,30 @@ pub(crate) async fn delete(
     Ok(axum::Json(Deleted { deleted }))
 }
 
-/// The values of `workload=…` in a query; names need no escapes.
-fn workloads(query: &str) -> Result<Vec<String>, Problem> {
-    let mut workloads = Vec::new();
+/// Who may have a secret.
+struct Audience {
+    workloads: Vec<String>,
+    bridge: bool,
+}
+
+/// The values of `workload=…` and `bridge=true` in a query; names need no escapes.
+fn audience(query: &str) -> Result<Audience, Problem> {
+    let mut audience = Audience { workloads: Vec::new(), bridge: false };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let Some(("workload", workload)) = pair.split_once('=') else {
-            return Err(malformed("query: expected only workload=NAME".to_owned()));
-        };
-        require_name("workload", workload)?;
-        workloads.push(workload.to_owned());
+        match pair.split_once('=') {
+            Some(("workload", workload)) => {
+                require_name("workload", workload)?;
+                audience.workloads.push(workload.to_owned());
+            }
+            Some(("bridge", "true")) => audience.bridge = true,
+            _ => return Err(malformed("query: expected only workload=NAME and bridge=true".to_owned())),
+        }
     }
-    if workloads.is_empty() || workloads.len() > WORKLOADS {
-        return Err(malformed(format!("query: expected 1 to {WORKLOADS} times workload=NAME")));
+    let Audience { workloads, bridge } = &audience;
+    if (workloads.is_empty() && !bridge) || workloads.len() > WORKLOADS {
+        return Err(malformed(format!("query: expected 1 to {WORKLOADS} times workload=NAME, or bridge=true")));
     }
-    Ok(workloads)
+    Ok(audience)
 }
 
 fn require_name(what: &str, name: &str) -> Result<(), Problem> {

@@ -9,7 +9,7 @@ use crate::{
     broker::Broker,
     http::{
         Path, Query,
-        identity::Reader,
+        identity::Observer,
         problem::{Problem, RequestError},
     },
     store::{GuestQuery, StoredGuest},
@@ -33,7 +33,7 @@ pub(crate) struct Listing {
 /// Guests, those that attested last first.
 pub(crate) async fn list(
     State(broker): State<Arc<Broker>>,
-    _: Reader,
+    _: Observer,
     Query(Listing { workload, open, limit }): Query<Listing>,
 ) -> Result<axum::Json<Vec<StoredGuest>>, Problem> {
     let query = GuestQuery { workload, open_only: open, limit: limit.unwrap_or(100).min(MOST) };
@@ -43,7 +43,7 @@ pub(crate) async fn list(
 /// One guest.
 pub(crate) async fn show(
     State(broker): State<Arc<Broker>>,
-    _: Reader,
+    _: Observer,
     Path(id): Path<String>,
 ) -> Result<axum::Json<StoredGuest>, Problem> {
     let guest = broker.store.guest(&broker.tenant, &id).await?;

@@ -50,6 +50,14 @@ struct AdminFile {
     key: PathBuf,
 }
 
+impl AdminFile {
+    fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join("admin.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
 /// A broker that can be administered.
 pub(crate) struct AdminClient {
     authority: String,
@@ -63,14 +71,20 @@ impl AdminArgs {
     pub(crate) fn client(&self) -> Result<AdminClient> {
         AdminClient::open(&self.admin)
     }
+
+    /// The broker's address and the CA of its certificate (PEM).
+    pub(crate) fn server(&self) -> Result<(String, String)> {
+        let file = AdminFile::read(&self.admin)?;
+        let ca = self.admin.join(&file.ca);
+        let ca = fs::read_to_string(&ca).with_context(|| format!("{} cannot be read", ca.display()))?;
+        Ok((file.url, ca))
+    }
 }
 
 impl AdminClient {
     /// Reads the credential in `directory`; nothing is sent yet.
     pub(crate) fn open(directory: &Path) -> Result<Self> {
-        let path = directory.join("admin.toml");
-        let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let file: AdminFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let file = AdminFile::read(directory)?;
         let key = private_key(&directory.join(&file.key))?;
         let chain = certificates(&directory.join(&file.certificate))?;
         let config = trusting(&directory.join(&file.ca))?.with_client_auth_cert(chain, key)?;

@@ -153,7 +153,7 @@ fn make_directory(path: &Path) -> Result<()> {
 }
 
 /// Writes a file that only its owner can read, and that was not there before.
-fn write_new(path: &Path, content: &SecretBytes) -> Result<()> {
+pub(crate) fn write_new(path: &Path, content: &SecretBytes) -> Result<()> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(content.expose())?;
@@ -162,7 +162,8 @@ fn write_new(path: &Path, content: &SecretBytes) -> Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn admin_toml(url: &str) -> String {
+/// `admin.toml` for the broker at `url`.
+pub(crate) fn admin_toml(url: &str) -> String {
     format!(
         "# How `countersign secrets`, `policy`, `reference-values` and `explain` reach the broker: --admin DIR\n\
          url = \"{url}\"\nca = \"ca.pem\"\ncertificate = \"client.pem\"\nkey = \"client.key\"\n"

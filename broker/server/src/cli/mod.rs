@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod administrators;
 mod client;
 mod endorsements;
 mod enrollments;
+mod exceptions;
 mod explain;
 mod files;
 mod init;
@@ -56,6 +58,10 @@ enum Command {
     Keys(keys::Args),
     /// List the guests that attested, and what they hold
     Workloads(workloads::Args),
+    /// Register, list and end the legacy static secrets that still exist
+    Exceptions(exceptions::Args),
+    /// Make, list and remove the credentials of administrators, auditors and observers
+    Administrators(administrators::Args),
     /// End leases, and give none again to what is revoked
     Revoke(revoke::Args),
     /// Show, fetch and carry the vendors' certificates, revocation lists and TCB documents
@@ -83,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Enrollments(args) => enrollments::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Workloads(args) => workloads::run(&args),
+        Command::Exceptions(args) => exceptions::run(&args),
+        Command::Administrators(args) => administrators::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Endorsements(args) => endorsements::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -34,8 +34,11 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
         /// Workload that may have it, as named in reference sets; may be repeated
-        #[arg(long = "workload", value_name = "NAME", required = true)]
+        #[arg(long = "workload", value_name = "NAME", required_unless_present = "bridge")]
         workloads: Vec<String>,
+        /// A legacy secret: `countersign exceptions` may let a client that does not attest have it
+        #[arg(long)]
+        bridge: bool,
         #[command(flatten)]
         admin: AdminArgs,
     },
@@ -66,6 +69,8 @@ struct Metadata {
     name: String,
     version: u32,
     workloads: Vec<String>,
+    #[serde(default)]
+    bridge: bool,
     created_by: String,
     created_at: String,
 }
@@ -85,8 +90,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn perform(verb: &Verb) -> Result<()> {
     match verb {
-        Verb::Put { name, file, workloads, admin } => {
-            let query: Vec<String> = workloads.iter().map(|workload| format!("workload={workload}")).collect();
+        Verb::Put { name, file, workloads, bridge, admin } => {
+            let mut query: Vec<String> = workloads.iter().map(|workload| format!("workload={workload}")).collect();
+            query.extend(bridge.then(|| "bridge=true".to_owned()));
             let path = format!("/v1/admin/secrets/{name}?{}", query.join("&"));
             let body = Bytes::from(read_secret(file)?);
             let stored: Metadata = admin.client()?.send(Method::PUT, &path, "application/octet-stream", body)?;
@@ -120,6 +126,12 @@ fn read_secret(file: &PathBuf) -> Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
+/// Who may have it.
+fn whom(secret: &Metadata) -> String {
+    let bridge = secret.bridge.then_some("(bridge)");
+    secret.workloads.iter().map(String::as_str).chain(bridge).collect::<Vec<_>>().join(",")
+}
+
 fn show(secrets: &[Metadata], format: Format) {
     match format {
         Format::Json => output::print_json(&secrets),
@@ -129,7 +141,7 @@ fn show(secrets: &[Metadata], format: Format) {
                 table.row([
                     secret.name.clone(),
                     secret.version.to_string(),
-                    secret.workloads.join(","),
+                    whom(secret),
                     secret.created_at.clone(),
                     secret.created_by.clone(),
                 ]);

@@ -57,7 +57,7 @@ pub enum Approval {
 
 /// A number from `LEAST` to `MOST`; any other is refused with the line it stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounded<const LEAST: u32, const MOST: u32>(u32);
+pub struct Bounded<const LEAST: u32, const MOST: u32>(pub(super) u32);
 
 impl<const LEAST: u32, const MOST: u32> Bounded<LEAST, MOST> {
     /// The number.

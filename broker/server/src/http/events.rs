@@ -1,4 +1,4 @@
-//! `GET /v1/events`: every end of a lease as a server-sent event, for relying parties that are registered.
+//! `GET /v1/events`: every end of a lease, and what happens to exceptions, as server-sent events for registered observers.
 //!
 //! Events are read from the store, so they come exactly in their order, also those that other brokers made, and a client
 //! that lost its connection goes on where it was with `Last-Event-ID`. A stream keeps one batch in memory and ends after a
@@ -29,7 +29,7 @@ use tokio::{
 
 use super::{
     Query,
-    identity::Reader,
+    identity::Observer,
     problem::{Problem, RequestError},
 };
 use crate::{broker::Broker, store::LeaseEvent};
@@ -51,10 +51,10 @@ pub(crate) struct From {
     after: Option<u64>,
 }
 
-/// Ends of leases from now on, or from an event that the client knows.
+/// Events from now on, or from an event that the client knows.
 pub(crate) async fn events(
     State(broker): State<Arc<Broker>>,
-    Reader(reader): Reader,
+    Observer(reader): Observer,
     Query(From { after }): Query<From>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -127,8 +127,9 @@ impl Cursor {
 
 /// An event in the form of the HTML standard, §9.2. The data is one line of JSON.
 fn frame(event: &LeaseEvent) -> Bytes {
-    let data = serde_json::to_string(event).unwrap_or_default();
-    Bytes::from(format!("id: {}\nevent: lease-ended\ndata: {data}\n\n", event.sequence))
+    let LeaseEvent { sequence, event: kind, .. } = event;
+    let data = event.data.clone().unwrap_or_else(|| serde_json::to_string(event).unwrap_or_default());
+    Bytes::from(format!("id: {sequence}\nevent: {kind}\ndata: {data}\n\n"))
 }
 
 /// The body of the answer: made while it is read.

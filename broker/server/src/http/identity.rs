@@ -10,28 +10,46 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    store::{Administrator, Role},
+    store::{Administrator, Right},
 };
 
-/// Somebody who may read metadata and decisions: any registered administrator.
+/// Somebody who may see the event stream, the inventory and the exceptions: anybody who is registered.
 #[derive(Debug)]
-pub(crate) struct Reader(pub(crate) Administrator);
+pub(crate) struct Observer(pub(crate) Administrator);
+
+/// Somebody who may read all metadata and decisions.
+#[derive(Debug)]
+pub(crate) struct Reader;
 
 /// Somebody who may change things.
 #[derive(Debug)]
 pub(crate) struct Admin(pub(crate) Administrator);
 
+/// Whoever is at the other end, if they have this right.
+async fn authorised(parts: &Parts, broker: &Broker, right: Right) -> Result<Administrator, Problem> {
+    let fingerprint = parts.extensions.get::<Peer>().and_then(|peer| peer.certificate);
+    let fingerprint = fingerprint.ok_or(RequestError::Unauthenticated)?;
+    // The CA's signature was checked by TLS; the register says whether this certificate still counts.
+    let administrator = broker.store.administrator(&fingerprint).await?.ok_or(RequestError::Unauthenticated)?;
+    if administrator.role.may(right) {
+        return Ok(administrator);
+    }
+    Err(RequestError::Forbidden { role: right.role().as_str() }.into())
+}
+
+impl FromRequestParts<Arc<Broker>> for Observer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, broker: &Arc<Broker>) -> Result<Self, Problem> {
+        authorised(parts, broker, Right::Observe).await.map(Self)
+    }
+}
+
 impl FromRequestParts<Arc<Broker>> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, broker: &Arc<Broker>) -> Result<Self, Problem> {
-        let fingerprint = parts.extensions.get::<Peer>().and_then(|peer| peer.certificate);
-        let fingerprint = fingerprint.ok_or(RequestError::Unauthenticated)?;
-        // The CA's signature was checked by TLS; the register says whether this certificate still counts.
-        match broker.store.administrator(&fingerprint).await? {
-            Some(administrator) => Ok(Self(administrator)),
-            None => Err(RequestError::Unauthenticated.into()),
-        }
+        authorised(parts, broker, Right::Read).await.map(|_administrator| Self)
     }
 }
 
@@ -39,10 +57,6 @@ impl FromRequestParts<Arc<Broker>> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, broker: &Arc<Broker>) -> Result<Self, Problem> {
-        let Reader(administrator) = Reader::from_request_parts(parts, broker).await?;
-        match administrator.role {
-            Role::Admin => Ok(Self(administrator)),
-            Role::Auditor => Err(RequestError::Forbidden { role: Role::Admin.as_str() }.into()),
-        }
+        authorised(parts, broker, Right::Change).await.map(Self)
     }
 }

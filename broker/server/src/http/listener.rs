@@ -15,6 +15,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -34,6 +35,10 @@ pub(crate) struct Peer {
     /// SHA-256 of the client certificate, which the administrators' CA issued.
     pub(crate) certificate: Option<[u8; 32]>,
 }
+
+/// The certificates that a client showed, leaf first; a request extension. TLS has checked that the client holds the leaf's key.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientChain(pub(crate) Arc<[CertificateDer<'static>]>);
 
 /// Serves `router` over TLS until `stop` is ready, then lets open requests end.
 pub(crate) async fn serve_tls(
@@ -63,7 +68,11 @@ pub(crate) async fn serve_tls(
             match timeout(header_time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let peer = Peer { address: address.ip(), certificate: client_certificate(&stream) };
-                    let service = service_fn(move |request| answer(router.clone(), peer, request));
+                    let chain = client_chain(&stream);
+                    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                        request.extensions_mut().insert(chain.clone());
+                        answer(router.clone(), peer, request)
+                    });
                     // How a connection ends is the peer's business: a reset or a missed deadline is not an error of ours.
                     let _ended = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
                 }
@@ -152,6 +161,12 @@ async fn answer(
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     router.oneshot(request).await
+}
+
+fn client_chain(stream: &TlsStream<TcpStream>) -> ClientChain {
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().unwrap_or_default();
+    ClientChain(shown.iter().map(|certificate| certificate.clone().into_owned()).collect())
 }
 
 fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<[u8; 32]> {

@@ -17,6 +17,7 @@ use crate::{admin, broker::Broker};
 
 mod attest;
 pub(crate) mod body;
+pub(crate) mod bridge;
 mod challenge;
 mod enroll;
 mod events;

@@ -62,13 +62,37 @@ pub(crate) struct ProtectedKey {
 }
 
 /// What an administrator may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     /// Everything.
     Admin,
     /// Read metadata and decisions; change nothing.
     Auditor,
+    /// See the event stream, the inventory and the exceptions; nothing else.
+    Observer,
+}
+
+/// What a route asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// Event stream, inventory and exceptions.
+    Observe,
+    /// All metadata and decisions.
+    Read,
+    /// Everything.
+    Change,
+}
+
+impl Right {
+    /// The least role that has it.
+    pub(crate) const fn role(self) -> Role {
+        match self {
+            Self::Observe => Role::Observer,
+            Self::Read => Role::Auditor,
+            Self::Change => Role::Admin,
+        }
+    }
 }
 
 impl Role {
@@ -77,6 +101,17 @@ impl Role {
         match self {
             Self::Admin => "admin",
             Self::Auditor => "auditor",
+            Self::Observer => "observer",
+        }
+    }
+
+    /// Whether it has a right. What is not here is denied.
+    pub(crate) const fn may(self, right: Right) -> bool {
+        match (self, right) {
+            (Self::Admin, Right::Observe | Right::Read | Right::Change)
+            | (Self::Auditor, Right::Observe | Right::Read)
+            | (Self::Observer, Right::Observe) => true,
+            (Self::Auditor, Right::Change) | (Self::Observer, Right::Read | Right::Change) => false,
         }
     }
 
@@ -85,6 +120,7 @@ impl Role {
         match text {
             "admin" => Ok(Self::Admin),
             "auditor" => Ok(Self::Auditor),
+            "observer" => Ok(Self::Observer),
             unknown => Err(StoreError::Unknown { what: "role", found: unknown.to_owned() }),
         }
     }
@@ -101,6 +137,18 @@ pub(crate) struct Administrator {
     pub(crate) role: Role,
 }
 
+/// What became of the removal of an administrator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Removed {
+    /// Nothing is allowed to it any more.
+    Yes,
+    /// There is none of this name.
+    Absent,
+    /// Nobody else may change anything: it stays.
+    Last,
+}
+
 /// Stores the broker's own keys and administrators.
 pub(crate) trait KeyStore {
     /// Keys of one purpose that are not retired, newest first.
@@ -115,6 +163,12 @@ pub(crate) trait KeyStore {
     /// The administrator with this certificate.
     fn administrator<'a>(&'a self, fingerprint: &'a [u8; 32]) -> StoreFuture<'a, Option<Administrator>>;
 
-    /// Registers an administrator.
+    /// Every administrator with the time of registration, by name.
+    fn administrators(&self) -> StoreFuture<'_, Vec<(Administrator, Timestamp)>>;
+
+    /// Registers an administrator. [`StoreError::Conflict`] when name or certificate is registered already.
     fn insert_administrator<'a>(&'a self, administrator: &'a Administrator, now: Timestamp) -> StoreFuture<'a, ()>;
+
+    /// Removes an administrator by name.
+    fn remove_administrator<'a>(&'a self, name: &'a str, now: Timestamp) -> StoreFuture<'a, Removed>;
 }

@@ -251,7 +251,7 @@ pub(crate) struct Revocation {
     pub(crate) created_at: Timestamp,
 }
 
-/// One end of a lease, as subscribers see it.
+/// One event, as subscribers see it: mostly the end of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LeaseEvent {
     /// Grows by one or more from event to event.
@@ -271,6 +271,12 @@ pub(crate) struct LeaseEvent {
     pub(crate) status: u64,
     /// Why it ended.
     pub(crate) cause: String,
+    /// What kind of event.
+    #[serde(skip)]
+    pub(crate) event: String,
+    /// The JSON of an event that is about no lease.
+    #[serde(skip)]
+    pub(crate) data: Option<String>,
 }
 
 /// Stores leases and their ends. Leases are opened by [`super::DecisionStore::settle`], with the decision.

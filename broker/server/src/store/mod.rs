@@ -11,6 +11,7 @@ use verifier::reference::ReferenceError;
 mod decisions;
 mod endorsements;
 mod enrolments;
+mod exceptions;
 mod floors;
 mod keys;
 mod leases;
@@ -24,8 +25,11 @@ pub(crate) use endorsements::{EndorsementStore, StoredEndorsement};
 pub(crate) use enrolments::{
     Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered, StoredEk,
 };
+pub(crate) use exceptions::{
+    Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice,
+};
 pub(crate) use floors::FloorStore;
-pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role};
+pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Removed, Right, Role};
 pub(crate) use leases::{
     EndCause, Ground, GroundKind, GuestQuery, GuestRecord, Lease, LeaseEvent, LeaseSelector, LeaseStore, Opening,
     Revocation, StoredGuest, StoredLease,
@@ -44,6 +48,7 @@ pub(crate) trait Store:
     DecisionStore
     + EndorsementStore
     + EnrolmentStore
+    + ExceptionStore
     + FloorStore
     + KeyStore
     + LeaseStore

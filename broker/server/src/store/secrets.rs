@@ -11,6 +11,8 @@ pub(crate) struct SecretVersion {
     pub(crate) version: u32,
     /// The workloads that may have it.
     pub(crate) workloads: Vec<String>,
+    /// Whether it may go over the bridge to a client that does not attest.
+    pub(crate) bridge: bool,
     /// The encrypted content.
     pub(crate) envelope: Vec<u8>,
 }
@@ -24,6 +26,8 @@ pub(crate) struct SecretMetadata {
     pub(crate) version: u32,
     /// The workloads that may have it.
     pub(crate) workloads: Vec<String>,
+    /// Whether it may go over the bridge to a client that does not attest.
+    pub(crate) bridge: bool,
     /// Which administrator stored it.
     pub(crate) created_by: String,
     /// When it was stored.

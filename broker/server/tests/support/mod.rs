@@ -53,7 +53,8 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn root(path: &Path) -> RootCertStore {
+/// The CA in a file.
+pub(crate) fn root(path: &Path) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(path).unwrap()).unwrap();
     roots
@@ -144,7 +145,8 @@ impl Broker {
         self.connect_as(&self.anonymous)
     }
 
-    fn connect_as(&self, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
+    /// A TLS connection with these settings.
+    pub(crate) fn connect_as(&self, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -4,7 +4,7 @@ use sqlx::Row;
 use verifier::Timestamp;
 
 use super::{
-    super::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Role, StoreFuture},
+    super::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Removed, Role, StoreError, StoreFuture},
     SqliteStore,
 };
 
@@ -64,7 +64,7 @@ impl KeyStore for SqliteStore {
 
     fn administrator<'a>(&'a self, fingerprint: &'a [u8; 32]) -> StoreFuture<'a, Option<Administrator>> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT name, role FROM administrators WHERE fingerprint = ?")
+            let row = sqlx::query("SELECT name, role FROM administrators WHERE fingerprint = ? AND removed_at IS NULL")
                 .bind(fingerprint.as_slice())
                 .fetch_optional(&self.pool)
                 .await?;
@@ -78,14 +78,61 @@ impl KeyStore for SqliteStore {
 
     fn insert_administrator<'a>(&'a self, administrator: &'a Administrator, now: Timestamp) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            sqlx::query("INSERT INTO administrators (fingerprint, name, role, created_at) VALUES (?, ?, ?, ?)")
-                .bind(administrator.fingerprint.as_slice())
-                .bind(&administrator.name)
-                .bind(administrator.role.as_str())
+            let inserted = sqlx::query(
+                "INSERT INTO administrators (fingerprint, name, role, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )
+            .bind(administrator.fingerprint.as_slice())
+            .bind(&administrator.name)
+            .bind(administrator.role.as_str())
+            .bind(now.as_unix())
+            .execute(&self.pool)
+            .await?;
+            if inserted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+        })
+    }
+
+    fn administrators(&self) -> StoreFuture<'_, Vec<(Administrator, Timestamp)>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT fingerprint, name, role, created_at FROM administrators WHERE removed_at IS NULL ORDER BY name",
+            )
+            .fetch_all(&self.pool)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
+                    let fingerprint = fingerprint.try_into().map_err(|found: Vec<u8>| StoreError::Unknown {
+                        what: "fingerprint",
+                        found: hex::encode(found),
+                    })?;
+                    let role = Role::parse(&row.try_get::<String, _>("role")?)?;
+                    let administrator = Administrator { fingerprint, name: row.try_get("name")?, role };
+                    Ok((administrator, Timestamp::from_unix(row.try_get("created_at")?)))
+                })
+                .collect()
+        })
+    }
+
+    fn remove_administrator<'a>(&'a self, name: &'a str, now: Timestamp) -> StoreFuture<'a, Removed> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let removed = sqlx::query("UPDATE administrators SET removed_at = ? WHERE name = ? AND removed_at IS NULL")
                 .bind(now.as_unix())
-                .execute(&self.pool)
+                .bind(name)
+                .execute(&mut *transaction)
                 .await?;
-            Ok(())
+            if removed.rows_affected() == 0 {
+                return Ok(Removed::Absent);
+            }
+            let left = sqlx::query("SELECT 1 FROM administrators WHERE role = ? AND removed_at IS NULL LIMIT 1")
+                .bind(Role::Admin.as_str())
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if left.is_none() {
+                return Ok(Removed::Last);
+            }
+            transaction.commit().await?;
+            Ok(Removed::Yes)
         })
     }
 }

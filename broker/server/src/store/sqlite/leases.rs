@@ -175,7 +175,7 @@ impl LeaseStore for SqliteStore {
     fn lease_events<'a>(&'a self, tenant: &'a TenantId, after: u64, limit: u32) -> StoreFuture<'a, Vec<LeaseEvent>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT sequence, at, lease, guest, kind, name, status, cause FROM lease_events
+                "SELECT sequence, at, lease, guest, kind, name, status, cause, event, data FROM lease_events
                  WHERE tenant = ? AND sequence > ? ORDER BY sequence LIMIT ?",
             )
             .bind(tenant.as_str())
@@ -316,5 +316,7 @@ fn event_of(row: &SqliteRow) -> Result<LeaseEvent, StoreError> {
         name: row.try_get("name")?,
         status: to_u64("status place", row.try_get("status")?)?,
         cause: row.try_get("cause")?,
+        event: row.try_get("event")?,
+        data: row.try_get("data")?,
     })
 }

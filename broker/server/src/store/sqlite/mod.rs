@@ -14,6 +14,9 @@ mod decisions;
 mod endorsements;
 mod ends;
 mod enrolments;
+#[cfg(test)]
+mod exception_tests;
+mod exceptions;
 mod floors;
 mod keys;
 #[cfg(test)]

@@ -29,8 +29,8 @@ impl SecretStore for SqliteStore {
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let inserted = sqlx::query(
-                "INSERT INTO secrets (tenant, name, version, envelope, workloads, created_by, created_at)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)
+                "INSERT INTO secrets (tenant, name, version, envelope, workloads, bridge, created_by, created_at)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT DO NOTHING",
             )
             .bind(tenant.as_str())
@@ -38,6 +38,7 @@ impl SecretStore for SqliteStore {
             .bind(metadata.version)
             .bind(envelope)
             .bind(metadata.workloads.join(" "))
+            .bind(metadata.bridge)
             .bind(&metadata.created_by)
             .bind(metadata.created_at.as_unix())
             .execute(&self.pool)
@@ -49,7 +50,7 @@ impl SecretStore for SqliteStore {
     fn newest_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT version, workloads, envelope FROM secrets
+                "SELECT version, workloads, bridge, envelope FROM secrets
                  WHERE tenant = ? AND name = ? AND envelope IS NOT NULL ORDER BY version DESC LIMIT 1",
             )
             .bind(tenant.as_str())
@@ -60,6 +61,7 @@ impl SecretStore for SqliteStore {
                 Ok(SecretVersion {
                     version: to_u32("secret version", row.try_get("version")?)?,
                     workloads: words(&row.try_get::<String, _>("workloads")?),
+                    bridge: row.try_get("bridge")?,
                     envelope: row.try_get("envelope")?,
                 })
             })
@@ -74,7 +76,7 @@ impl SecretStore for SqliteStore {
     ) -> StoreFuture<'a, Vec<SecretMetadata>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT name, version, workloads, created_by, created_at FROM secrets
+                "SELECT name, version, workloads, bridge, created_by, created_at FROM secrets
                  WHERE tenant = ?1 AND (?2 IS NULL OR name = ?2) AND envelope IS NOT NULL ORDER BY name, version DESC",
             )
             .bind(tenant.as_str())
@@ -87,6 +89,7 @@ impl SecretStore for SqliteStore {
                         name: row.try_get("name")?,
                         version: to_u32("secret version", row.try_get("version")?)?,
                         workloads: words(&row.try_get::<String, _>("workloads")?),
+                        bridge: row.try_get("bridge")?,
                         created_by: row.try_get("created_by")?,
                         created_at: Timestamp::from_unix(row.try_get("created_at")?),
                     })

@@ -1,0 +1,164 @@
+//! `countersign administrators`: credentials for people and programs that administer or watch.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use aws_lc_rs::digest::{SHA256, digest};
+use clap::{Subcommand, ValueEnum};
+use hyper::{Method, body::Bytes};
+use keys::secret::SecretBytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    client::AdminArgs,
+    init::{admin_toml, write_new},
+    output::{self, Format, Table},
+};
+use crate::{authority, hardening, store::is_name};
+
+/// Arguments of `countersign administrators`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a credential and register it
+    Add {
+        /// Name, for listings and as author of changes
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Directory that is made for the credential; what other commands take as --admin
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// The administrators' CA (PEM): tls/admin-ca.pem of what `countersign init` made
+        #[arg(long, value_name = "FILE")]
+        ca: PathBuf,
+        /// Its key (PEM): ca/admin-ca.key, which belongs off the broker's machine
+        #[arg(long, value_name = "FILE")]
+        ca_key: PathBuf,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// List who is registered
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Remove one: its certificate counts no more
+    Remove {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+/// What a credential allows.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    /// Everything
+    Admin,
+    /// Read all metadata and decisions; change nothing
+    Auditor,
+    /// The event stream, the inventory and the exceptions; nothing else
+    Observer,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Registered {
+    name: String,
+    role: String,
+    fingerprint: String,
+    created_at: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match perform(&args.verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::fail(&error, output::REFUSED),
+    }
+}
+
+fn perform(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::Add { name, role, out, ca, ca_key, admin } => {
+            anyhow::ensure!(is_name(name), "expected a plain name, found {name:?}");
+            hardening::harden().context("the process could not be protected")?;
+            let read =
+                |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
+            let ca_key = SecretBytes::new(read(ca_key)?.into_bytes());
+            let issuer = authority::issuer(&read(ca)?, std::str::from_utf8(ca_key.expose())?)?;
+            let issued = authority::client_certificate(&issuer, name)?;
+            let fingerprint = hex::encode(digest(&SHA256, &issued.certificate_der));
+            // The credential first: a registered certificate without its key would be of no use to anybody.
+            let (url, server_ca) = admin.server()?;
+            let written = write(out, &issued, &url, &server_ca);
+            let body = json!({"name": name, "role": role, "fingerprint": fingerprint}).to_string();
+            let registered: Result<Registered> = written.and_then(|()| {
+                let client = admin.client()?;
+                client.send(Method::POST, "/v1/admin/administrators", "application/json", Bytes::from(body))
+            });
+            if registered.is_err() && fs::remove_dir_all(out).is_err() {
+                output::complain(&format!("{} could not be removed: delete it", out.display()));
+            }
+            let registered = registered?;
+            match admin.format {
+                Format::Json => output::print_json(&registered),
+                Format::Text => output::print(&format!(
+                    "{} is {}; whoever has {} is that",
+                    registered.name,
+                    registered.role,
+                    out.display()
+                )),
+            }
+        }
+        Verb::List { admin } => {
+            let all: Vec<Registered> = admin.client()?.get("/v1/admin/administrators")?;
+            match admin.format {
+                Format::Json => output::print_json(&all),
+                Format::Text => {
+                    let mut table = Table::new(&["NAME", "ROLE", "SINCE", "CERTIFICATE"]);
+                    for one in all {
+                        table.row([one.name, one.role, one.created_at, one.fingerprint]);
+                    }
+                    output::print(&table.render());
+                }
+            }
+        }
+        Verb::Remove { name, admin } => {
+            anyhow::ensure!(is_name(name), "expected a plain name, found {name:?}");
+            let path = format!("/v1/admin/administrators/{}", name.replace('/', "%2F"));
+            admin.client()?.call::<Value>(Method::DELETE, &path, None)?;
+            output::print(&format!("removed {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// A directory as `countersign init` makes it.
+fn write(out: &Path, issued: &authority::Issued, url: &str, server_ca: &str) -> Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(out).with_context(|| format!("{} cannot be made", out.display()))?;
+    let files = [
+        ("client.pem", issued.certificate_pem.clone()),
+        ("client.key", issued.key_pem.clone()),
+        ("ca.pem", server_ca.to_owned()),
+        ("admin.toml", admin_toml(url)),
+    ];
+    for (name, content) in files {
+        write_new(&out.join(name), &SecretBytes::new(content.into_bytes()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! `POST /v1/bridge/{exception}`: a legacy secret for a legacy client, on a listener of its own.
+//!
+//! TLS takes any client certificate, because exceptions pin keys of clients that belong to no CA, and shows that the client
+//! holds its key. Which exception it is for is decided here, for each request, and nothing else can be reached. A client
+//! that an exception is not for learns nothing, not even whether there is such an exception.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    extract::State,
+    http::header,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    server::{
+        ParsedCertificate, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{
+    Path,
+    listener::{ClientChain, Peer},
+    not_found, observe, other_method,
+    problem::Problem,
+    tls::{TlsError, certificates, private_key},
+};
+use crate::{
+    broker::Broker,
+    clock, config,
+    exceptions::{BridgeError, Recognition},
+    store::{Exception, HandedOver, Handover, SecretVersion},
+    vault::VaultError,
+};
+
+/// What the bridge decides with.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    /// Checks certificates of clients that exceptions know by name.
+    pub(crate) authority: Option<Arc<dyn ClientCertVerifier>>,
+    per_minute: u32,
+}
+
+impl Bridge {
+    /// Reads the CA of the clients.
+    pub(crate) fn open(settings: &config::Bridge) -> Result<Self, TlsError> {
+        let per_minute = settings.uses_per_minute.value();
+        let Some(path) = &settings.client_ca else { return Ok(Self { authority: None, per_minute }) };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(path)? {
+            roots.add(certificate)?;
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let authority = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        Ok(Self { authority: Some(authority), per_minute })
+    }
+}
+
+/// The only route of the bridge's listener.
+pub(crate) fn routes(broker: Arc<Broker>) -> Router {
+    Router::new()
+        .route("/v1/bridge/{*exception}", post(hand_over))
+        .fallback(not_found)
+        .method_not_allowed_fallback(other_method)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&broker), observe::observe))
+        .with_state(broker)
+}
+
+/// The secret, after the use is counted.
+async fn hand_over(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    Extension(ClientChain(chain)): Extension<ClientChain>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let now = clock::now();
+    let refuse = |error| broker.refuse_bridge(&name, peer.address, error);
+    let bridge = broker.bridge.as_ref().ok_or(BridgeError::Client)?;
+    let recognition = Recognition { authority: bridge.authority.as_deref(), now };
+    let found = broker.store.exception(&broker.tenant, &name).await?.filter(|exception| exception.name == name);
+    let known = found.as_ref().and_then(|exception| exception.client.as_ref().map(|client| (exception, client)));
+    let known = known.filter(|(_, client)| recognition.is(client, &chain));
+    let (exception, client) = known.ok_or_else(|| refuse(BridgeError::Client))?;
+    if !exception.is_live(now) {
+        return Err(refuse(BridgeError::Over));
+    }
+    let from_inside = exception.sources.iter().any(|network| network.contains(peer.address));
+    if !exception.sources.is_empty() && !from_inside {
+        return Err(refuse(BridgeError::Source));
+    }
+    let stored = broker.store.newest_secret(&broker.tenant, &exception.secret).await?;
+    let stored = stored.filter(|stored| stored.bridge).ok_or_else(|| refuse(BridgeError::Secret))?;
+    // Opened first: what cannot be handed over is not counted. Counted durably before it leaves.
+    let opened = broker.vault.open_secret(&broker.tenant, &exception.secret, &stored);
+    let secret = opened.map_err(|error: VaultError| Problem::internal(&error))?;
+    let client = client.to_string();
+    let handover = Handover {
+        exception: &exception.id,
+        client: &client,
+        source: peer.address.to_string(),
+        version: stored.version,
+        per_minute: bridge.per_minute,
+    };
+    match broker.store.hand_over(&broker.tenant, &handover, now).await? {
+        HandedOver::Counted(uses) => {
+            tell(&broker, exception, &handover, uses);
+            Ok(answer(secret.expose().to_vec(), &stored, exception))
+        }
+        HandedOver::Over => Err(refuse(BridgeError::Over)),
+        HandedOver::TooOften => Err(refuse(BridgeError::Rate)),
+    }
+}
+
+fn tell(broker: &Broker, exception: &Exception, handover: &Handover<'_>, uses: u64) {
+    let Exception { id, name, owner, system, secret, expires_at, .. } = exception;
+    let Handover { client, source, version, .. } = handover;
+    broker.metrics.bridge("handed_over");
+    tracing::warn!(
+        exception = id, name, owner, system, secret, version, client, source, uses, %expires_at,
+        "a static secret went over the bridge"
+    );
+}
+
+/// The bytes of the secret, not to be kept on the way.
+fn answer(secret: Vec<u8>, stored: &SecretVersion, exception: &Exception) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()),
+        (header::CACHE_CONTROL.as_str(), "no-store".to_owned()),
+        ("x-secret-version", stored.version.to_string()),
+        ("x-exception-ends", exception.expires_at.to_string()),
+    ];
+    (axum::response::AppendHeaders(headers), secret).into_response()
+}
+
+/// TLS of the bridge: the API's certificate, and a client certificate always.
+pub(crate) fn server_config(tls: &config::Tls) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(HoldsItsKey { algorithms }))
+        .with_single_cert(certificates(&tls.certificate)?, private_key(&tls.key)?)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Asks for a certificate and has the client prove that it holds its key; who that is, the route decides.
+struct HoldsItsKey {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl fmt::Debug for HoldsItsKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HoldsItsKey")
+    }
+}
+
+impl ClientCertVerifier for HoldsItsKey {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        ParsedCertificate::try_from(end_entity)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
