@@ -1,6 +1,7 @@
 //! The command line.
 
 mod tpm;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -8,12 +9,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use evidence_formats::{binding::Nonce, bytes::ReportData};
 use tee::MetadataService;
 
-pub(crate) use self::tpm::{AkChoice, EnrollChoice, TpmArgs};
+pub(crate) use self::{
+    tpm::{AkChoice, EnrollChoice, TpmArgs},
+    unlock::{ConsoleArgs, CryptsetupArgs, UnlockArgs},
+};
 
 /// Fetches keys and secrets for a confidential guest by proving what runs in it.
 ///
 /// Exit status: 0 done; 1 the broker refused (final, the reasons are on standard error); 2 wrong usage, settings or output
-/// file; 3 the broker could not be reached or trusted, or its answer is no good; 4 this machine gave no usable evidence.
+/// file; 3 the broker could not be reached, or its answer is no good; 4 this machine gave no usable evidence; 5 another server
+/// than the pinned broker answers; 6 this machine's clock does not fit the broker's certificate; 7 the disk does not open.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-agent", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -83,6 +88,9 @@ pub(crate) enum Command {
     Extend(ExtendArgs),
     /// Enrols the attestation key of this machine's TPM and writes what the broker says of it (JSON).
     Enroll(EnrollArgs),
+    /// Fetches the key of a LUKS2 disk and hands it to what opens the disk: systemd-cryptsetup at its socket, cryptsetup, or a
+    /// pipe. It keeps trying for 15 minutes while the broker cannot be reached; a refusal is final.
+    Unlock(UnlockArgs),
     /// Writes the manual, a page for each command.
     Man {
         /// Directory that gets the pages, for example /usr/local/share/man/man1.

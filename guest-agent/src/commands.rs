@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod credentials;
+mod unlock;
 
 /// Runs the command.
 ///
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Man { directory } => Ok(Output::manual(Cli::command(), &directory)?),
         Command::Credentials(args) => credentials::write(&args.credential, &guest),
         Command::Extend(args) => extend(&args, &guest.paths),
+        Command::Unlock(args) => unlock::unlock(&args, &guest),
     }
 }
 
@@ -129,11 +131,16 @@ impl Guest {
         run: impl AsyncFnOnce(&Exchange) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let exchange = Exchange::new(self.settings.broker(broker)?, detect(&self.paths)?, self.enroll)?;
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::Make { what: "the runtime", reason: error.to_string() })?;
-        let done = runtime.block_on(run(&exchange));
-        // Hardware that never answers must not keep the process: its thread is left behind.
-        runtime.shutdown_background();
-        done
+        block_on(run(&exchange))
     }
+}
+
+/// Runs `future` to its end on this thread.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Make { what: "the runtime", reason: error.to_string() })?;
+    let done = runtime.block_on(future);
+    // Hardware that never answers must not keep the process: its thread is left behind.
+    runtime.shutdown_background();
+    done
 }

@@ -1,6 +1,10 @@
 //! One TLS connection to the broker, and requests on it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
@@ -10,14 +14,14 @@ use hyper::{
     header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{protocol::Problem, settings::BrokerAddress};
+use crate::{clock::ClockTrouble, protocol::Problem, settings::BrokerAddress};
 
 /// Most bytes of an answer: a bundle's worth.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
@@ -122,15 +126,18 @@ impl TransportError {
         if let Self::Busy { retry_after, .. } = self { *retry_after } else { None }
     }
 
-    /// Whether the certificate's dates are what is wrong: often the guest's clock.
-    pub(crate) const fn is_about_time(&self) -> bool {
-        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-        matches!(
-            self,
-            Self::Untrusted(rustls::Error::InvalidCertificate(
-                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
-            ))
-        )
+    /// What is wrong with the clock, when the certificate's dates are what is refused.
+    pub(crate) fn clock_trouble(&self) -> Option<ClockTrouble> {
+        let Self::Untrusted(rustls::Error::InvalidCertificate(error)) = self else { return None };
+        ClockTrouble::of(error)
+    }
+
+    /// Whether there is no way to the broker's machine: no link, no route, no name.
+    pub(crate) fn is_about_the_way(&self) -> bool {
+        let Self::Connect { source, .. } = self else { return false };
+        let no_way = [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::NetworkDown];
+        // A name that is not resolved has no error number.
+        no_way.contains(&source.kind()) || source.raw_os_error().is_none()
     }
 }
 

@@ -7,8 +7,8 @@ use tee::{AttestError, ExtendError};
 use thiserror::Error;
 
 use crate::{
-    connection::TransportError, console, output::OutputError, protocol::Problem, result::ResultError,
-    settings::SettingsError,
+    connection::TransportError, console, luks::CryptsetupError, output::OutputError, protocol::Problem,
+    result::ResultError, settings::SettingsError, unlock::SocketError,
 };
 
 /// Why a command failed.
@@ -93,6 +93,18 @@ pub enum Failure {
     /// The broker refuses.
     #[error("{0}")]
     Refused(Refusal),
+    /// The disk was not opened or changed.
+    #[error(transparent)]
+    Cryptsetup(#[from] CryptsetupError),
+    /// A caller got no key; what there is to say was said then.
+    #[error("the last caller got no key")]
+    Unserved {
+        /// Exit status of the cause.
+        status: u8,
+    },
+    /// There is no socket to serve a key at.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
 }
 
 /// The broker's no, in its words.
@@ -141,13 +153,22 @@ impl From<TransportError> for Failure {
 }
 
 impl Failure {
-    /// 1 refused, 2 usage, 3 broker, 4 evidence.
+    /// 1 refused, 2 usage, 3 broker not reached, 4 evidence, 5 another broker, 6 clock, 7 disk.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::AwaitingApproval { .. } => 1,
-            Self::Settings(_) | Self::Output(_) | Self::Argument { .. } | Self::Event(_) | Self::Process(_) => 2,
+            Self::Settings(_)
+            | Self::Output(_)
+            | Self::Argument { .. }
+            | Self::Event(_)
+            | Self::Process(_)
+            | Self::Socket(_) => 2,
+            Self::Transport(error) if error.clock_trouble().is_some() => 6,
+            Self::Transport(error) if matches!(**error, TransportError::Untrusted(_)) => 5,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
+            Self::Cryptsetup(_) => 7,
+            Self::Unserved { status } => *status,
             Self::NoTpm
             | Self::NoEkCertificate { .. }
             | Self::Evidence(_)
@@ -161,16 +182,19 @@ impl Failure {
     fn advice(&self) -> Option<String> {
         match self {
             Self::Refused(refusal) => Some(refusal.advice()),
-            Self::Unreachable { .. } => Some("check the network, the broker's address and that the broker runs".into()),
-            Self::Transport(error) if error.is_about_time() => {
-                Some("check this machine's clock and the dates of the broker's certificate".into())
-            }
-            Self::Transport(error) if matches!(**error, TransportError::Untrusted(_)) => Some(
-                "another server answers, or the broker's certificate changed: check the address and the pin".into(),
+            Self::Unreachable { source, .. } => Some(unreachable(source)),
+            Self::Transport(error) => Some(match error.clock_trouble() {
+                Some(trouble) => trouble.to_string(),
+                None if matches!(**error, TransportError::Untrusted(_)) => {
+                    "another server answers, or the broker's certificate changed: check the address and the pin".into()
+                }
+                None => NOT_OURS.into(),
+            }),
+            Self::Cryptsetup(error) => disk(error).map(Into::into),
+            Self::Socket(SocketError::NotActivated) => Some(
+                "let systemd start it (countersign-unlock@VOLUME.socket), or say --device, --out or --listen".into(),
             ),
-            Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => {
-                Some("check that the address is a Countersign broker of a version that fits this agent".into())
-            }
+            Self::Result(_) | Self::Answer { .. } => Some(NOT_OURS.into()),
             Self::Evidence(AttestError::NoTee { .. }) => {
                 Some("this runs in confidential guests only: there is no sample evidence".into())
             }
@@ -189,6 +213,8 @@ impl Failure {
             | Self::Extend(_)
             | Self::Evidence(_)
             | Self::EvidenceTimeout { .. }
+            | Self::Socket(_)
+            | Self::Unserved { .. }
             | Self::Make { .. } => None,
         }
     }
@@ -196,6 +222,12 @@ impl Failure {
     /// Writes everything to standard error and gives the exit status.
     #[must_use]
     pub fn report(&self) -> ExitCode {
+        self.say();
+        ExitCode::from(self.exit_status())
+    }
+
+    /// Writes everything for the person at the console.
+    pub(crate) fn say(&self) {
         console::say(&console::chain(self));
         if let Self::Refused(refusal) = self {
             for reason in &refusal.reasons {
@@ -208,7 +240,37 @@ impl Failure {
         if let Some(advice) = self.advice() {
             console::say(&format!("  what to do: {advice}"));
         }
-        ExitCode::from(self.exit_status())
+    }
+}
+
+const NOT_OURS: &str = "check that the address is a Countersign broker of a version that fits this agent";
+
+/// By what was missing on the way.
+fn unreachable(last: &TransportError) -> String {
+    let advice = if last.is_about_the_way() {
+        "there is no network on the way to the broker: check this machine's link, address, route and DNS, and the broker's name"
+    } else if matches!(last, TransportError::Busy { .. }) {
+        "the broker answers that it cannot now: look at its log, then run this again"
+    } else {
+        "the network is up and the broker does not answer: check that it runs, its address and port, and firewalls between"
+    };
+    advice.to_owned()
+}
+
+/// By what is wrong with the disk.
+fn disk(error: &CryptsetupError) -> Option<&'static str> {
+    match error {
+        CryptsetupError::Start { .. } => Some("install cryptsetup, or say --cryptsetup FILE"),
+        CryptsetupError::NoKey { .. } => Some(
+            "the broker's key opens no slot of this disk: check which disk and which secret it is, then: countersign-agent luks \
+             recover",
+        ),
+        CryptsetupError::Header { .. } => Some(
+            "whoever owns the disk changed its header, or it is in the middle of a re-encryption: do not give it a key before \
+             you know which",
+        ),
+        CryptsetupError::Key { .. } => Some("store a key made for disks: countersign secrets generate"),
+        CryptsetupError::Make { .. } | CryptsetupError::Failed { .. } => None,
     }
 }
 

@@ -6,26 +6,31 @@
 
 mod backoff;
 mod cli;
+mod clock;
 mod commands;
 mod connection;
 mod console;
 mod enrolment;
 mod exchange;
 mod failure;
+mod luks;
 mod output;
 mod process;
 mod protocol;
 mod result;
 mod settings;
 mod tls;
+mod unlock;
 
 pub use crate::{
     cli::Cli,
     commands::run,
     connection::{ProblemDocument, TransportError},
     failure::{Failure, Refusal},
+    luks::{CryptsetupError, HeaderError, NotAVolume, VolumeName},
     output::OutputError,
     result::ResultError,
     settings::{SettingsError, SettingsFile},
     tls::PinError,
+    unlock::SocketError,
 };

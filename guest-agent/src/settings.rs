@@ -1,6 +1,7 @@
 //! Settings: the file, overridden by flags.
 
 mod tpm;
+mod unlock;
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ use tee::{
 };
 use thiserror::Error;
 
-use self::tpm::TpmSection;
+use self::{tpm::TpmSection, unlock::UnlockSection};
 use crate::{
     cli::{BrokerArgs, KeyKind, TeeArgs},
     tls::{BrokerPins, PinError},
@@ -50,6 +51,7 @@ pub struct SettingsFile {
     metadata_service: Option<String>,
     privilege_level: Option<u8>,
     tpm: TpmSection,
+    unlock: UnlockSection,
 }
 
 /// Why the settings are no good.

@@ -25,6 +25,7 @@ fn the_sample_names_every_setting_and_is_valid() {
         metadata_service,
         privilege_level,
         tpm,
+        unlock: UnlockSection { timeout: disk_timeout, console, cryptsetup, runtime_directory: directory, secrets },
     } = parse(&sample).unwrap();
     assert_eq!(BrokerAddress::parse(&broker.unwrap()).unwrap().port, 8443);
     assert!(BrokerPins::load(None, &broker_spki).is_ok());
@@ -40,6 +41,8 @@ fn the_sample_names_every_setting_and_is_valid() {
     assert_eq!(metadata_service.unwrap(), default.metadata.to_string());
     let TpmSection { address, event_log, ima_log, ak, pcrs, enroll } = tpm;
     assert!(address.is_some() && event_log.is_some() && ima_log.is_some() && pcrs.is_some());
+    assert!(disk_timeout.is_some() && console.is_some() && cryptsetup.is_some() && directory.is_some());
+    assert_eq!(secrets.len(), 1);
     assert_eq!((ak, enroll), (Some(AkChoice::EccP256), Some(EnrollChoice::Auto)));
     assert_eq!(parse(&sample).unwrap().tpm(&TpmArgs::default()).unwrap(), default.tpm);
 }
@@ -94,4 +97,17 @@ fn addresses_are_https_and_nothing_more() {
     {
         assert!(BrokerAddress::parse(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn a_disk_has_its_own_patience_and_its_own_secret() {
+    let settings = parse("broker = \"https://b\"\nbroker_spki = [\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\ntimeout = 5\n[unlock.secrets]\ndata = \"team/disk\"\n").unwrap();
+    let flags = BrokerArgs::default();
+    assert_eq!(settings.broker(&flags).unwrap().timeout, Duration::from_secs(5));
+    assert_eq!(settings.broker_at_boot(&flags).unwrap().timeout, Duration::from_secs(900));
+    let flags = BrokerArgs { timeout: Some(7), ..flags };
+    assert_eq!(settings.broker_at_boot(&flags).unwrap().timeout, Duration::from_secs(7));
+    assert_eq!(settings.secret_of(&"data".parse().unwrap()), "team/disk");
+    assert_eq!(settings.secret_of(&"swap".parse().unwrap()), "luks/swap");
+    assert!(parse("[unlock.secrets]\n\"../data\" = \"x\"").is_err());
 }

@@ -26,10 +26,10 @@ fn only_the_pinned_broker_is_asked() {
     let said = ask(&["--broker-ca", our_ca.to_str().unwrap()]);
     assert_eq!(said.stdout, SECRET, "{}", said.stderr);
     let said = ask(&["--broker-ca", other_ca.to_str().unwrap()]);
-    assert_eq!(said.status, 3);
+    assert_eq!(said.status, 5);
     assert!(said.stderr.contains("expected the pinned broker"), "{}", said.stderr);
     let said = ask(&["--broker-spki", "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]);
-    assert_eq!(said.status, 3);
+    assert_eq!(said.status, 5);
     let said = ask(&[]);
     assert_eq!(said.status, 2);
     assert!(said.stderr.contains("expected a pin of the broker"), "{}", said.stderr);
