@@ -138,10 +138,28 @@ impl VerifyingKey {
     }
 }
 
-/// A CA of a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4.2.1): a P-256 point, uncompressed, and its certificate, DER.
+/// The public key of a CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorityKey<'a> {
+    /// A point of the algorithm's curve, uncompressed.
+    Point(SignatureAlgorithm, &'a [u8]),
+    /// An RSA key, big endian.
+    Rsa {
+        /// Modulus.
+        modulus: &'a [u8],
+        /// Exponent.
+        exponent: &'a [u8],
+    },
+}
+
+/// A CA of a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4.2.1): its key, and its certificate, DER. `None` when the key is
+/// out of the bounds of [`VerifyingKey`].
 #[must_use]
-pub fn x509_authority(point: &[u8], certificate: &[u8]) -> Option<serde_json::Value> {
-    let key = VerifyingKey::from_point(SignatureAlgorithm::Es256, point)?;
+pub fn x509_authority(key: &AuthorityKey<'_>, certificate: &[u8]) -> Option<serde_json::Value> {
+    let key = match key {
+        AuthorityKey::Point(algorithm, point) => VerifyingKey::from_point(*algorithm, point)?,
+        AuthorityKey::Rsa { modulus, exponent } => VerifyingKey::from_rsa(modulus, exponent)?,
+    };
     let mut jwk = serde_json::to_value(&key.material).ok()?;
     let members = jwk.as_object_mut()?;
     members.insert("use".to_owned(), "x509-svid".into());

@@ -21,6 +21,8 @@ pub enum LeaseAction {
     Renew,
     /// The end.
     Release,
+    /// The trust bundles that go with it.
+    Bundles,
 }
 
 impl LeaseAction {
@@ -28,6 +30,7 @@ impl LeaseAction {
         match self {
             Self::Renew => "renew",
             Self::Release => "release",
+            Self::Bundles => "bundles",
         }
     }
 }
@@ -137,6 +140,7 @@ mod tests {
         assert!(!key("g2").proves(&CLAIM, &proof));
         let others = [
             LeaseClaim { action: LeaseAction::Release, ..CLAIM },
+            LeaseClaim { action: LeaseAction::Bundles, ..CLAIM },
             LeaseClaim { lease: "l2", ..CLAIM },
             LeaseClaim { nonce: &[8; 32], ..CLAIM },
             LeaseClaim { tee_key: "", ..CLAIM },

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-pub use crate::jwks::{Jwks, KeyId, KeyUse, NotAJwks, VerifyingKey, x509_authority};
+pub use crate::jwks::{AuthorityKey, Jwks, KeyId, KeyUse, NotAJwks, VerifyingKey, x509_authority};
 use crate::{
     encoding::encode,
     random::{NoRandomness, Random},

@@ -97,7 +97,7 @@ impl Client {
     pub(crate) fn new(ca: Option<&PathBuf>) -> Result<Self, TlsRootsError> {
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca)?)
+            .with_root_certificates(tls_roots(ca)?)
             .with_no_client_auth();
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -163,7 +163,11 @@ fn transport(error: &(dyn std::error::Error + 'static)) -> ClientError {
     ClientError::Transport { cause }
 }
 
-fn roots(ca: Option<&PathBuf>) -> Result<RootCertStore, TlsRootsError> {
+/// The certificates in `ca`, or the public certificate authorities of this system; none when it has none.
+///
+/// # Errors
+/// When the file cannot be read or is not PEM.
+pub fn tls_roots(ca: Option<&PathBuf>) -> Result<RootCertStore, TlsRootsError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = ca.cloned().or_else(|| SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.is_file())) else {
         // Without any, https fails with a certificate error and plain http works: this machine has no public CAs.

@@ -19,7 +19,7 @@ mod source;
 
 pub use address::{BaseUrl, BaseUrlError};
 pub use bundle::{Bundle, BundleError, BundleObject};
-pub use client::{ClientError, TlsRootsError};
+pub use client::{ClientError, TlsRootsError, tls_roots};
 pub use document::Document;
 pub use fetch::{Limits, Trial};
 pub use provider::{KeepError, Keeper, KeeperFuture, Provider, Reason, SourceStatus, Unavailable};

@@ -17,8 +17,9 @@ use crate::{
     config::{Config, Exceptions, Identity, Limits},
     endorsements::{Ground, Library},
     enrolment::EnrolmentTerms,
+    federation::{BundleEndpoint, Federations},
     http::{bridge::Bridge, rate::RateLimit},
-    identity::{KeyRing, ensure_keys},
+    identity::{AuthorityTerms, KeyRing, Succession, ensure_keys, succeed},
     leases::{Places, SharedLeaseKey},
     metrics::Metrics,
     nonce::{KEY_LENGTH, NonceKey},
@@ -44,7 +45,7 @@ pub(crate) struct Broker {
     pub(crate) issuer: String,
     pub(crate) audience: String,
     pub(crate) limits: Limits,
-    pub(crate) baseline: Baseline,
+    pub(crate) baseline: ArcSwap<Baseline>,
     pub(crate) allowed_warnings: Vec<TrustLabel>,
     pub(crate) tenant: TenantId,
     pub(crate) store: Arc<dyn Store>,
@@ -63,6 +64,12 @@ pub(crate) struct Broker {
     pub(crate) exceptions: Exceptions,
     /// What hands legacy secrets over, if anything does.
     pub(crate) bridge: Option<Bridge>,
+    /// How CAs of X.509-SVIDs are made.
+    pub(crate) authority: ArcSwap<AuthorityTerms>,
+    /// The bundles of other trust domains.
+    pub(crate) federations: ArcSwap<Federations>,
+    /// The certificate of the own bundle endpoint.
+    pub(crate) bundle_endpoint: Arc<BundleEndpoint>,
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
     pub(crate) library: Library,
@@ -90,9 +97,12 @@ impl Broker {
         let vault = Vault::new(Arc::clone(&store), read_root_key(&config.root_key)?);
         let nonces = nonce_key(&vault).await?;
         let lease_key = lease_key(&vault).await?;
-        ensure_keys(&vault, clock::now()).await?;
-        let keyring = KeyRing::load(&vault, clock::now()).await?;
+        let now = clock::now();
+        let authority = AuthorityTerms::read(&config.identity, now).context("identity.authority.upstream")?;
+        ensure_keys(&vault, Some(&authority), now).await?;
+        let keyring = KeyRing::load(&vault, config.identity.bundle.refresh_hint_seconds, now).await?;
         let tenant = TenantId::default_tenant();
+        let federations = Federations::read(store.federations(&tenant).await?, now);
         let rules = Rulebook::load(&*store, &tenant).await?;
         let collateral = Collateral::read(&config.verification)?;
         let reference_trust = ReferenceTrust::read(&config.reference_values, &tenant)?;
@@ -104,7 +114,7 @@ impl Broker {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             limits: config.limits.clone(),
-            baseline: config.baseline.clone(),
+            baseline: ArcSwap::from_pointee(config.baseline.clone()),
             allowed_warnings: config.appraisal.allowed_warnings.clone(),
             tenant,
             store,
@@ -119,6 +129,9 @@ impl Broker {
             identity: config.identity.clone(),
             exceptions: config.exceptions.clone(),
             bridge: config.bridge.as_ref().map(Bridge::open).transpose()?,
+            authority: ArcSwap::from_pointee(authority),
+            federations: ArcSwap::from_pointee(federations),
+            bundle_endpoint: Arc::default(),
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
             library,
@@ -144,17 +157,22 @@ impl Broker {
         Ok(())
     }
 
-    /// Reads trust anchors, endorsements and the signers of reference values again: all of them or none.
+    /// Reads trust anchors, endorsements, the signers of reference values, the baseline and the upstream CA again: all of them
+    /// or none.
     pub(crate) async fn reload_collateral(&self, config: &Config) -> Result<()> {
         let enrolment = enrolment_terms(config)?;
         let reference_trust = ReferenceTrust::read(&config.reference_values, &self.tenant)?;
         let collateral = Collateral::read(&config.verification)?;
+        let authority = AuthorityTerms::read(&reread(&self.identity, config), clock::now())
+            .context("identity.authority.upstream")?;
         self.library.stand_on(ground(&collateral)).await?;
         self.collateral.store(Arc::new(collateral));
         self.enrolment.store(Arc::new(enrolment));
         self.reference_trust.store(Arc::new(reference_trust));
+        self.baseline.store(Arc::new(config.baseline.clone()));
+        self.authority.store(Arc::new(authority));
         self.chains.clear();
-        tracing::info!("endorsements reloaded");
+        tracing::info!("configuration reloaded");
         Ok(())
     }
 
@@ -187,9 +205,28 @@ impl Broker {
 
     /// Takes over changed signing keys, and lets those whose time came begin or end.
     pub(crate) async fn refresh_keys(&self) -> Result<()> {
-        let keyring = KeyRing::load(&self.vault, clock::now()).await?;
+        let (now, hint) = (clock::now(), self.identity.bundle.refresh_hint_seconds);
+        let keyring = KeyRing::load(&self.vault, hint, now).await?;
+        if let (Some(trust_domain), Some(_)) = (&self.identity.trust_domain, self.identity.bundle.listen) {
+            self.bundle_endpoint.renew(trust_domain, &keyring, now)?;
+        }
         self.keyring.store(Arc::new(keyring));
         Ok(())
+    }
+
+    /// Prepares the successor of the CA that issues SVIDs when it is due.
+    pub(crate) async fn tend_authority(&self) -> Result<()> {
+        let (authority, keyring) = (self.authority.load(), self.keyring.load());
+        match succeed(&self.vault, &keyring, &authority, clock::now()).await? {
+            Succession::NotDue => return Ok(()),
+            Succession::Ahead(why) => tracing::warn!(why, "the next CA of SVIDs is published and signs soon"),
+            Succession::AtOnce(why) => tracing::warn!(why, "another CA of SVIDs signs from now on"),
+            Succession::Impossible(ends) => {
+                tracing::error!(%ends, "the CA of SVIDs cannot be succeeded: the upstream CA ends then; replace it");
+                return Ok(());
+            }
+        }
+        self.refresh_keys().await
     }
 
     /// Drops what is of no use any more.
@@ -214,6 +251,11 @@ impl Broker {
         self.newest_event.send_if_modified(|known| std::mem::replace(known, newest) != newest);
         Ok(())
     }
+}
+
+/// The identities of the start, under the authority of the configuration as it is now.
+fn reread(identity: &Identity, config: &Config) -> Identity {
+    Identity { authority: config.identity.authority.clone(), ..identity.clone() }
 }
 
 fn enrolment_terms(config: &Config) -> Result<EnrolmentTerms> {

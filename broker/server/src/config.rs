@@ -25,7 +25,7 @@ pub use crate::endorsements::settings::{
 pub use enrolment::{Approval, Bounded, Enrolment};
 pub use exceptions::{Bridge, Exceptions};
 pub use identity::Identity;
-pub(crate) use identity::{SvidEntry, TokenEntry};
+pub(crate) use identity::{SvidEntry, TokenEntry, UpstreamFiles};
 
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
@@ -298,6 +298,9 @@ impl Config {
         let optional = optional.chain(self.bridge.iter_mut().filter_map(|bridge| bridge.client_ca.as_mut()));
         let signers = self.reference_values.signers.iter_mut().map(|signer| &mut signer.file);
         let optional = optional.chain(endorsements::paths(&mut self.endorsements));
+        let upstream = self.identity.authority.upstream.iter_mut();
+        let optional =
+            optional.chain(upstream.flat_map(|files| [&mut files.certificate, &mut files.key, &mut files.roots]));
         for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional).chain(signers) {
             *path = directory.join(&*path);
         }

@@ -14,6 +14,7 @@ use crate::{
     broker::Broker,
     clock,
     config::Config,
+    federation,
     http::{self, listener, tls},
 };
 
@@ -25,6 +26,10 @@ const KEYS_EVERY: Duration = Duration::from_secs(2);
 const LEASES_EVERY: Duration = Duration::from_millis(250);
 /// How often ends of exceptions are looked for.
 const EXCEPTIONS_EVERY: Duration = Duration::from_secs(1);
+/// How often the CA of SVIDs is looked at.
+const AUTHORITY_EVERY: Duration = Duration::from_secs(60);
+/// How often bundles of other trust domains are looked at.
+const FEDERATION_EVERY: Duration = Duration::from_millis(500);
 /// How often expired nonces and surplus records are dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -33,6 +38,8 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     let config = Config::read(path)?;
     let tls = Arc::new(tls::server_config(&config.tls)?);
     let broker = Broker::open(&config).await?;
+    broker.tend_authority().await?;
+    broker.refresh_keys().await?;
     let api = bind(config.listen).await?;
     let metrics = match &config.metrics {
         Some(metrics) => Some(bind(metrics.listen).await?),
@@ -46,11 +53,17 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
         Some(bridge) => Some((bind(bridge.listen).await?, Arc::new(http::bridge::server_config(&config.tls)?))),
         None => None,
     };
+    let endpoint = match config.identity.bundle.listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     watch_signals(&mut tasks, &stop, &broker, path)?;
     tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_keys(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_authority(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(keep_federations(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_exceptions(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
@@ -64,6 +77,10 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     }
     if let Some((listener, tls)) = bridge {
         tasks.spawn(bridged(listener, tls, Arc::clone(&broker), stop.clone()));
+    }
+    if let Some(listener) = endpoint {
+        let tls = federation::endpoint_tls(Arc::clone(&broker.bundle_endpoint))?;
+        tasks.spawn(bundle_endpoint(listener, tls, Arc::clone(&broker), stop.clone()));
     }
     let address = api.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -80,6 +97,18 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
 async fn bridged(listener: TcpListener, tls: Arc<rustls::ServerConfig>, broker: Arc<Broker>, stop: CancellationToken) {
     let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
     listener::serve_tls(listener, tls, http::bridge::routes(broker), &limits, metrics, stop.cancelled()).await;
+}
+
+/// Serves the own trust bundle under an X.509-SVID until `stop`.
+async fn bundle_endpoint(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    broker: Arc<Broker>,
+    stop: CancellationToken,
+) {
+    let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
+    let router = http::bundle_endpoint(broker);
+    listener::serve_tls(listener, tls, router, &limits, metrics, stop.cancelled()).await;
 }
 
 /// Serves the mirror until `stop`.
@@ -101,7 +130,7 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{address} cannot be listened on"))
 }
 
-/// SIGTERM and SIGINT stop the broker; SIGHUP reads trust anchors and endorsements again.
+/// SIGTERM and SIGINT stop the broker; SIGHUP reads trust anchors, endorsements, baseline and upstream CA again.
 fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc<Broker>, path: &Path) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -114,7 +143,7 @@ fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     if let Err(error) = reload(&broker, &path).await {
-                        tracing::error!(error = format!("{error:#}"), "not reloaded: the old endorsements stay");
+                        tracing::error!(error = format!("{error:#}"), "not reloaded: what was configured before stays");
                     }
                 }
             }
@@ -151,6 +180,24 @@ async fn keep_keys(broker: Arc<Broker>, stop: CancellationToken) {
     every(KEYS_EVERY, &stop, || async {
         if let Err(error) = broker.refresh_keys().await {
             tracing::error!(error = format!("{error:#}"), "the signing keys stay as they were");
+        }
+    })
+    .await;
+}
+
+async fn keep_authority(broker: Arc<Broker>, stop: CancellationToken) {
+    every(AUTHORITY_EVERY, &stop, || async {
+        if let Err(error) = broker.tend_authority().await {
+            tracing::error!(error = format!("{error:#}"), "the CA of SVIDs was not looked at");
+        }
+    })
+    .await;
+}
+
+async fn keep_federations(broker: Arc<Broker>, stop: CancellationToken) {
+    every(FEDERATION_EVERY, &stop, || async {
+        if let Err(error) = federation::keep_fresh(&broker).await {
+            tracing::error!(error = format!("{error:#}"), "bundles of other trust domains stay as they were");
         }
     })
     .await;

@@ -18,6 +18,7 @@ mod decision;
 mod endorsements;
 mod enrolment;
 mod exceptions;
+mod federation;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hardening;

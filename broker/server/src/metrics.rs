@@ -40,6 +40,13 @@ pub(crate) struct BridgeLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of a fetch of another trust domain's bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FederationLabels {
+    /// `fetched` or `failed`.
+    pub(crate) outcome: &'static str,
+}
+
 /// Upper bounds, in seconds, of the buckets of request durations.
 const DURATIONS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
@@ -54,6 +61,8 @@ pub(crate) struct Metrics {
     pub(crate) attestations: Family<AttestationLabels, Counter>,
     /// Grants asked for in affirmed attestations.
     pub(crate) grants: Family<GrantLabels, Counter>,
+    /// Fetches of other trust domains' bundles.
+    pub(crate) federation_fetches: Family<FederationLabels, Counter>,
     /// Open connections.
     pub(crate) connections: Gauge,
     /// Connections that ended before their first request: TLS failures and peers that were too slow.
@@ -80,6 +89,9 @@ impl Metrics {
         registry.register("attestations", "Attestations decided", attestations.clone());
         let grants = Family::default();
         registry.register("grants", "Grants asked for by affirmed guests", grants.clone());
+        let federation_fetches = Family::default();
+        let help = "Fetches of other trust domains' bundles";
+        registry.register("federation_fetches", help, federation_fetches.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
         let failed_handshakes = Counter::default();
@@ -98,6 +110,7 @@ impl Metrics {
             request_seconds,
             attestations,
             grants,
+            federation_fetches,
             connections,
             failed_handshakes,
             bridge,

@@ -105,6 +105,7 @@ impl Releaser<'_> {
             Err(denied) => return Ok(Err(denied)),
         };
         let expires_at = self.now.plus_seconds(i64::from(ttl)).min(self.ends_at);
+        let expires_at = self.issuer.ends(offer).map_or(expires_at, |ends| expires_at.min(ends));
         let terms = Terms { until: expires_at, slot };
         let value = match offer {
             Offer::Absent => {

@@ -13,7 +13,7 @@ use keys::{
 use thiserror::Error;
 use verifier::Timestamp;
 
-use crate::store::{KeyPurpose, ProtectedKey, SecretMetadata, SecretVersion, Store, StoreError, TenantId};
+use crate::store::{KeyPurpose, KeyTimes, ProtectedKey, SecretMetadata, SecretVersion, Store, StoreError, TenantId};
 
 /// How often a version number that was taken meanwhile is tried again.
 const ATTEMPTS: u32 = 8;
@@ -92,6 +92,30 @@ impl Vault {
         let envelope = self.root.seal(&key_context(purpose, id), key, &mut SystemRandom::new())?;
         let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now, active_at };
         Ok(self.store.insert_protected_key(&key).await?)
+    }
+
+    /// Stores a key of the broker after the key `after`, unless somebody else did; whether it was stored.
+    pub(crate) async fn put_successor(
+        &self,
+        purpose: KeyPurpose,
+        (id, key): (&str, &SecretBytes),
+        after: &str,
+        now: Timestamp,
+        active_at: Timestamp,
+    ) -> Result<bool, VaultError> {
+        let envelope = self.root.seal(&key_context(purpose, id), key, &mut SystemRandom::new())?;
+        let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now, active_at };
+        Ok(self.store.insert_successor(&key, after).await?)
+    }
+
+    /// Retires every key of one purpose but one; says how many.
+    pub(crate) async fn retire_keys(&self, purpose: KeyPurpose, keep: &str, now: Timestamp) -> Result<u64, VaultError> {
+        Ok(self.store.retire_keys(purpose, keep, now).await?)
+    }
+
+    /// The times of every key that a purpose ever had.
+    pub(crate) async fn key_times(&self, purpose: KeyPurpose) -> Result<Vec<KeyTimes>, VaultError> {
+        Ok(self.store.key_times(purpose).await?)
     }
 
     /// Opens every key of one purpose, newest first.

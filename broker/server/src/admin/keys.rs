@@ -54,7 +54,8 @@ pub(crate) async fn rotate(
     }
     let now = clock::now();
     let active_at = signs_from(now, at_once);
-    let made = add_key(&broker.vault, purpose, now, active_at).await;
+    let authority = broker.authority.load_full();
+    let made = add_key(&broker.vault, purpose, Some(&authority), now, active_at).await;
     let id = made.map_err(|error| Problem::internal(&*error))?;
     let retired = if at_once { broker.store.retire_keys(purpose, &id, now).await? } else { 0 };
     broker.refresh_keys().await.map_err(|error| Problem::internal(&*error))?;

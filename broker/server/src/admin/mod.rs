@@ -15,6 +15,7 @@ mod decisions;
 mod endorsements;
 mod enrollments;
 mod exceptions;
+mod federation;
 mod keys;
 mod policies;
 mod reference_values;
@@ -45,6 +46,9 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/exceptions/{name}", get(exceptions::show))
         .route("/exceptions/{name}/extend", post(exceptions::extend))
         .route("/exceptions/{name}/end", post(exceptions::end))
+        .route("/federation", get(federation::list).post(federation::add))
+        .route("/federation/{name}", get(federation::show).delete(federation::remove))
+        .route("/federation/{name}/refresh", post(federation::refresh))
         .route("/keys", get(keys::list))
         .route("/keys/rotate", post(keys::rotate))
         .route("/workloads", get(workloads::list))

@@ -83,8 +83,9 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted, case: &Case) -> Verdic
         Err(error) => return lacking_or_not_authentic(broker, evidence, &held, &error),
     };
     let rules = broker.rules.load();
+    let baseline = broker.baseline.load();
     let criteria = Criteria {
-        baseline: &broker.baseline,
+        baseline: &baseline,
         references: References::Require(&rules.references),
         policing: Policing::Apply(&rules.appraisal),
         warnings: Warnings::Allow(&broker.allowed_warnings),

@@ -79,6 +79,7 @@ pub(super) fn prepare(
     let (result, expires_at) = sign(broker, admitted, affirmed, &record.id, own)?;
     let rules = broker.rules.load();
     let keyring = broker.keyring.load();
+    let federations = broker.federations.load();
     let measurement = affirmed.appraisal().claims().measurement.launch.as_ref().map(ToString::to_string);
     let releaser = Releaser {
         affirmed,
@@ -87,6 +88,7 @@ pub(super) fn prepare(
             affirmed,
             identity: &broker.identity,
             keyring: &keyring,
+            federations: &federations,
             issuer: &broker.issuer,
             tenant: broker.tenant.as_str(),
             guest: &own.id,

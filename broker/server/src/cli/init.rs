@@ -140,7 +140,8 @@ async fn fill_store(directory: &Path, admin: &Issued) -> Result<()> {
     let now = clock::now();
     let nonce_key = SecretBytes::new(NonceKey::generate()?.to_vec());
     vault.put_key(KeyPurpose::Nonce, "nonce-1", &nonce_key, now, now).await?;
-    ensure_keys(&vault, now).await?;
+    // The CA of SVIDs is made by the first start: the configuration says what certifies it.
+    ensure_keys(&vault, None, now).await?;
     let fingerprint = digest(&SHA256, &admin.certificate_der).as_ref().try_into()?;
     let administrator = Administrator { fingerprint, name: "admin".to_owned(), role: Role::Admin };
     store.insert_administrator(&administrator, now).await?;

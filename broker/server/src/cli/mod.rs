@@ -10,6 +10,7 @@ mod endorsements;
 mod enrollments;
 mod exceptions;
 mod explain;
+mod federation;
 mod files;
 mod init;
 mod inspect;
@@ -56,6 +57,8 @@ enum Command {
     Enrollments(enrollments::Args),
     /// List and change the signing keys
     Keys(keys::Args),
+    /// Trust other trust domains' identities: add, list, refresh and remove their bundles
+    Federation(federation::Args),
     /// List the guests that attested, and what they hold
     Workloads(workloads::Args),
     /// Register, list and end the legacy static secrets that still exist
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Enrollments(args) => enrollments::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Federation(args) => federation::run(&args),
         Command::Workloads(args) => workloads::run(&args),
         Command::Exceptions(args) => exceptions::run(&args),
         Command::Administrators(args) => administrators::run(&args),

@@ -1,12 +1,16 @@
 //! `[identity]`: which tokens and SVIDs there are, and for whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use keys::sign::SignatureAlgorithm;
 use serde::Deserialize;
 
 use crate::{
-    identity::{SpiffePath, Template, TrustDomain},
+    identity::{LONGEST_REFRESH, SpiffePath, Template, TrustDomain},
     store::is_name,
 };
 
@@ -18,10 +22,58 @@ pub struct Identity {
     pub(crate) trust_domain: Option<TrustDomain>,
     /// The path of a guest's SPIFFE ID.
     pub(crate) path: SpiffePath,
+    /// The CA that issues X.509-SVIDs.
+    pub(crate) authority: Authority,
+    /// The trust bundle, as others fetch it.
+    pub(crate) bundle: PublishedBundle,
     /// Tokens for other systems' federation.
     pub(crate) token: Vec<TokenEntry>,
     /// SPIFFE identities.
     pub(crate) svid: Vec<SvidEntry>,
+}
+
+/// The CA that issues X.509-SVIDs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Authority {
+    /// Days that a CA lives; its successor is made in the last sixth.
+    pub(crate) life_days: u32,
+    /// What certifies the CA; without one it certifies itself.
+    pub(crate) upstream: Option<UpstreamFiles>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self { life_days: 365, upstream: None }
+    }
+}
+
+/// An upstream CA, PEM.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UpstreamFiles {
+    /// The certifying CA and the certificates between it and the root.
+    pub(crate) certificate: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+    /// The roots, which the trust bundle then holds.
+    pub(crate) roots: PathBuf,
+}
+
+/// The trust bundle, as others fetch it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PublishedBundle {
+    /// How often others are asked to fetch it.
+    pub(crate) refresh_hint_seconds: u32,
+    /// Own listener with the profile `https_spiffe`; absent: the bundle is served with `https_web` alone.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl Default for PublishedBundle {
+    fn default() -> Self {
+        Self { refresh_hint_seconds: LONGEST_REFRESH, listen: None }
+    }
 }
 
 /// One audience that tokens are made for.
@@ -59,6 +111,9 @@ pub(crate) struct SvidEntry {
     /// Audiences that a JWT-SVID may be asked for.
     #[serde(default)]
     pub(crate) audiences: BTreeSet<String>,
+    /// Other trust domains whose bundles the guest gets.
+    #[serde(default)]
+    pub(crate) federates_with: BTreeSet<TrustDomain>,
     /// Longest life in seconds.
     #[serde(default = "ttl")]
     pub(crate) ttl_seconds: u32,
@@ -114,7 +169,24 @@ impl Identity {
                 return Some(format!("{}: expected identity.trust_domain for {{spiffe_id}}", entry.name));
             }
         }
-        (!self.svid.is_empty() && self.trust_domain.is_none())
-            .then(|| "svid: expected identity.trust_domain".to_owned())
+        self.spiffe_fault()
+    }
+
+    fn spiffe_fault(&self) -> Option<String> {
+        let (days, hint) = (self.authority.life_days, self.bundle.refresh_hint_seconds);
+        if !(1..=3650).contains(&days) {
+            return Some(format!("expected authority.life_days between 1 and 3650, found {days}"));
+        }
+        if !(1..=LONGEST_REFRESH).contains(&hint) {
+            return Some(format!("expected bundle.refresh_hint_seconds between 1 and {LONGEST_REFRESH}, found {hint}"));
+        }
+        let Some(own) = &self.trust_domain else {
+            let spiffe = !self.svid.is_empty() || self.authority.upstream.is_some() || self.bundle.listen.is_some();
+            return spiffe
+                .then(|| "svid, authority.upstream, bundle.listen: expected identity.trust_domain".to_owned());
+        };
+        let federates = |entry: &&SvidEntry| entry.federates_with.contains(own);
+        let itself = self.svid.iter().find(federates);
+        itself.map(|entry| format!("{}: expected federates_with to name other trust domains", entry.name))
     }
 }

@@ -13,11 +13,12 @@ use axum::{
 
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{admin, broker::Broker};
+use crate::{admin, broker::Broker, federation};
 
 mod attest;
 pub(crate) mod body;
 pub(crate) mod bridge;
+mod bundles;
 mod challenge;
 mod enroll;
 mod events;
@@ -33,6 +34,7 @@ mod status;
 pub(crate) mod tls;
 
 pub(crate) use body::{Json, Path, Query};
+pub(crate) use identity_documents::spiffe_bundle;
 pub(crate) use observe::TraceId;
 use problem::{Problem, RequestError};
 
@@ -49,12 +51,13 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/v1/enroll/{id}", post(enroll::complete))
         .route("/v1/leases/{id}", delete(leases::release))
         .route("/v1/leases/{id}/renew", post(leases::renew))
+        .route("/v1/leases/{id}/bundles", get(bundles::bundles))
         .route("/v1/events", get(events::events))
         .route("/v1/status/{list}", get(status::status_list))
         .route("/v1/openapi.json", get(openapi))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/openid-configuration", get(identity_documents::openid_configuration))
-        .route("/.well-known/spiffe-bundle", get(identity_documents::spiffe_bundle))
+        .route("/.well-known/spiffe-bundle", get(spiffe_bundle))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .nest("/v1/admin", admin::routes())
@@ -69,6 +72,16 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
 /// The route of the metrics listener.
 pub(crate) fn metrics(broker: Arc<Broker>) -> Router {
     Router::new().route("/metrics", get(scrape)).fallback(not_found).with_state(broker)
+}
+
+/// Every route of the listener of the own trust bundle.
+pub(crate) fn bundle_endpoint(broker: Arc<Broker>) -> Router {
+    federation::endpoint_routes()
+        .fallback(not_found)
+        .method_not_allowed_fallback(other_method)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&broker), observe::observe))
+        .with_state(broker)
 }
 
 /// Every route of the mirror's listener.

@@ -1,12 +1,14 @@
 //! From affirmed evidence and an entry of the configuration to a token or a certificate.
 
+use std::collections::BTreeMap;
+
 use evidence_formats::code::Code;
 use keys::{
     secret::SecretBytes,
     sign::{SignError, SignatureAlgorithm, TokenType, sign_jwt},
 };
-use pem::Pem;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json, value::RawValue};
 use thiserror::Error;
 use uuid::Uuid;
 use verifier::{Affirmed, Timestamp};
@@ -15,6 +17,7 @@ use super::{Facts, KeyRing, read_csr};
 use crate::{
     attest::request::GrantRequest,
     config::{Identity, SvidEntry, TokenEntry},
+    federation::{Federations, bundles_for},
     leases::{self, Slot},
     release::Denied,
     store::{KeyPurpose, SecretVersion},
@@ -76,6 +79,9 @@ pub(crate) enum IssueError {
     /// It does not certify.
     #[error("the certificate cannot be made")]
     Certify(#[from] rcgen::Error),
+    /// It cannot be written.
+    #[error("the grant cannot be written")]
+    Write(#[from] serde_json::Error),
 }
 
 /// Issues for one guest.
@@ -87,6 +93,8 @@ pub(crate) struct Issuer<'a> {
     pub(crate) identity: &'a Identity,
     /// The keys.
     pub(crate) keyring: &'a KeyRing,
+    /// The bundles of other trust domains.
+    pub(crate) federations: &'a Federations,
     /// `iss`.
     pub(crate) issuer: &'a str,
     /// The tenant's name.
@@ -104,6 +112,18 @@ pub(crate) struct Issuer<'a> {
 pub(crate) struct Terms<'a> {
     pub(crate) until: Timestamp,
     pub(crate) slot: &'a Slot,
+}
+
+/// The value of an `x509-svid` grant.
+#[derive(Serialize)]
+struct X509Svid<'a> {
+    spiffe_id: &'a str,
+    /// PEM: the SVID, and the certificates that lead to the bundle, if any.
+    certificate: &'a str,
+    /// PEM: the CAs of the own trust domain.
+    bundle: &'a str,
+    /// SPIFFE bundles (JWK sets) by trust domain, the own included.
+    trust_bundles: BTreeMap<&'a str, &'a RawValue>,
 }
 
 type Outcome = Result<Result<SecretBytes, Denied>, IssueError>;
@@ -141,18 +161,30 @@ impl Issuer<'_> {
         self.sign(KeyPurpose::JwtSvid, Map::new(), &subject, audience, terms)
     }
 
-    /// An X.509-SVID for the key of the request's CSR: certificate and bundle as JSON of PEM texts.
+    /// An X.509-SVID for the key of the request's CSR: certificates and bundles as JSON.
     pub(crate) fn x509_svid(&self, entry: &SvidEntry, request: &GrantRequest, terms: Terms<'_>) -> Outcome {
         let Some(csr) = request.csr.as_deref().and_then(read_csr) else {
             return denied("release.svid.csr", "expected a CSR (PEM) of an ECDSA or Ed25519 key, signed with it");
         };
         let Some(workload) = self.workload(&entry.workloads) else { return not_attested() };
+        let Some(own) = &self.identity.trust_domain else { return unknown("the SPIFFE ID") };
         let Some(spiffe_id) = self.spiffe_id(workload) else { return unknown("the SPIFFE ID") };
         let ca = self.keyring.ca().ok_or(IssueError::NoKey)?;
-        let certificate = ca.certify(&csr, &spiffe_id, self.now, terms.until)?;
-        let bundle: String = self.keyring.authorities().map(|der| pem::encode(&Pem::new("CERTIFICATE", der))).collect();
-        let value = json!({"spiffe_id": spiffe_id, "certificate": certificate, "bundle": bundle});
-        Ok(Ok(SecretBytes::new(value.to_string().into_bytes())))
+        let answer = X509Svid {
+            certificate: &ca.certify(&csr.public_key, &spiffe_id, self.now, terms.until)?,
+            spiffe_id: &spiffe_id,
+            bundle: &self.keyring.bundle_pem,
+            trust_bundles: bundles_for(own, self.keyring, self.federations, &entry.federates_with),
+        };
+        Ok(Ok(SecretBytes::new(serde_json::to_vec(&answer)?)))
+    }
+
+    /// When what an entry is issued with ends: a certificate never outlives its CA.
+    pub(crate) fn ends(&self, offer: Offer<'_>) -> Option<Timestamp> {
+        match offer {
+            Offer::X509Svid(_) => self.keyring.ca().map(|ca| ca.validity().not_after),
+            Offer::Absent | Offer::Secret(_) | Offer::Token(_) | Offer::JwtSvid(_) => None,
+        }
     }
 
     fn sign(

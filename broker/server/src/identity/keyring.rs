@@ -15,22 +15,30 @@ use axum::body::Bytes;
 use keys::{
     random::SystemRandom,
     secret::SecretBytes,
-    sign::{Jwks, KeyUse, SignatureAlgorithm, Signer, SigningKey, x509_authority},
+    sign::{AuthorityKey, Jwks, KeyUse, SignatureAlgorithm, Signer, SigningKey, x509_authority},
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 use uuid::Uuid;
-use verifier::Timestamp;
+use verifier::{
+    Timestamp,
+    x509::{Certificate, PublicKey},
+};
 
-use super::Ca;
-use crate::{store::KeyPurpose, vault::Vault};
+use super::{AuthorityTerms, Ca, Succession, ca::certificate_pem};
+use crate::{
+    store::{KeyPurpose, KeyTimes},
+    vault::Vault,
+};
 
 /// Seconds that a key is published before it signs: longer than anybody keeps `/.well-known/jwks.json`.
 const AHEAD: i64 = 330;
 /// Seconds that a key stays published after its successor signs: longer than anything that it signed holds.
 const OVERLAP: i64 = 3600 + 600;
-/// Seconds after which relying parties ask for the bundle again.
-const REFRESH: u32 = 300;
+/// Longest time, in seconds, after which relying parties ask for the bundle again: shorter than [`AHEAD`].
+pub(crate) const LONGEST_REFRESH: u32 = 300;
+/// Changes of the bundle within one second that its sequence number tells apart.
+const CHANGES: i64 = 1000;
 
 /// A key in memory.
 enum Material {
@@ -56,6 +64,9 @@ pub(crate) struct KeyState {
     state: &'static str,
     created_at: Timestamp,
     active_at: Timestamp,
+    /// CAs only: when its certificate ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends_at: Option<Timestamp>,
 }
 
 /// Every key that is not retired, and what is published of them at one moment.
@@ -66,6 +77,10 @@ pub(crate) struct KeyRing {
     pub(crate) jwks: Bytes,
     /// `/.well-known/spiffe-bundle`
     pub(crate) bundle: Bytes,
+    /// The same, to stand in an answer.
+    pub(crate) bundle_document: Box<RawValue>,
+    /// The CAs of the bundle, PEM.
+    pub(crate) bundle_pem: String,
 }
 
 impl fmt::Debug for KeyRing {
@@ -83,14 +98,9 @@ const fn algorithm(purpose: KeyPurpose) -> Option<SignatureAlgorithm> {
     }
 }
 
-/// Stores a new key of `purpose`, which signs from `active_at` on; its id.
-pub(crate) async fn add_key(
-    vault: &Vault,
-    purpose: KeyPurpose,
-    now: Timestamp,
-    active_at: Timestamp,
-) -> Result<String> {
-    let (id, key) = match algorithm(purpose) {
+/// A new key of `purpose`: its id, and what is stored of it.
+fn make_key(purpose: KeyPurpose, terms: Option<&AuthorityTerms>, now: Timestamp) -> Result<(String, SecretBytes)> {
+    Ok(match algorithm(purpose) {
         Some(SignatureAlgorithm::Rs256) => {
             let pair = KeyPair::generate(KeySize::Rsa2048).context("an RSA key cannot be made")?;
             let document: Pkcs8V1Der<'_> = pair.as_der().context("an RSA key cannot be encoded")?;
@@ -105,22 +115,58 @@ pub(crate) async fn add_key(
         None => {
             let id = Uuid::new_v4().to_string();
             let name = format!("Countersign workload CA {}", id.get(..8).unwrap_or_default());
-            (id, Ca::generate(&name, now)?)
+            (id, Ca::generate(&name, terms.context("expected the terms of a CA")?, now)?)
         }
-    };
+    })
+}
+
+/// Stores a new key of `purpose`, which signs from `active_at` on; its id.
+pub(crate) async fn add_key(
+    vault: &Vault,
+    purpose: KeyPurpose,
+    terms: Option<&AuthorityTerms>,
+    now: Timestamp,
+    active_at: Timestamp,
+) -> Result<String> {
+    let (id, key) = make_key(purpose, terms, now)?;
     vault.put_key(purpose, &id, &key, now, active_at).await?;
     Ok(id)
 }
 
 /// Makes the first key of every purpose that has none: in a new store, or in one of an older version. When two brokers do
-/// it at the same time there are two keys, which does no harm.
-pub(crate) async fn ensure_keys(vault: &Vault, now: Timestamp) -> Result<()> {
+/// it at the same time there are two keys, which does no harm. Without `terms` no CA is made.
+pub(crate) async fn ensure_keys(vault: &Vault, terms: Option<&AuthorityTerms>, now: Timestamp) -> Result<()> {
     for purpose in KeyPurpose::SIGNING {
-        if vault.keys(purpose).await?.is_empty() {
-            add_key(vault, purpose, now, now).await?;
+        if (terms.is_some() || purpose != KeyPurpose::X509Ca) && vault.keys(purpose).await?.is_empty() {
+            add_key(vault, purpose, terms, now, now).await?;
         }
     }
     Ok(())
+}
+
+/// Makes the successor of the newest CA when it is due; what was done, for the log.
+pub(crate) async fn succeed(
+    vault: &Vault,
+    keyring: &KeyRing,
+    terms: &AuthorityTerms,
+    now: Timestamp,
+) -> Result<Succession> {
+    let Some((newest, ca)) = keyring.newest_ca() else { return Ok(Succession::NotDue) };
+    let due = terms.succession(ca, newest.active_at, now);
+    let active_at = match due {
+        Succession::Ahead(_) => signs_from(now, false),
+        Succession::AtOnce(_) => signs_from(now, true),
+        Succession::NotDue | Succession::Impossible(_) => return Ok(due),
+    };
+    let (id, key) = make_key(KeyPurpose::X509Ca, Some(terms), now)?;
+    if !vault.put_successor(KeyPurpose::X509Ca, (&id, &key), &newest.id, now, active_at).await? {
+        // Another broker was first.
+        return Ok(Succession::NotDue);
+    }
+    if matches!(due, Succession::AtOnce(_)) {
+        vault.retire_keys(KeyPurpose::X509Ca, &id, now).await?;
+    }
+    Ok(due)
 }
 
 /// When a key that is made now begins to sign.
@@ -130,8 +176,14 @@ pub(crate) fn signs_from(now: Timestamp, at_once: bool) -> Timestamp {
 
 impl KeyRing {
     /// Opens every key.
-    pub(crate) async fn load(vault: &Vault, now: Timestamp) -> Result<Self> {
+    ///
+    /// `refresh_seconds` says how often relying parties ask for the bundle.
+    pub(crate) async fn load(vault: &Vault, refresh_seconds: u32, now: Timestamp) -> Result<Self> {
         let mut keys = Vec::new();
+        let mut times = Vec::new();
+        for purpose in [KeyPurpose::X509Ca, KeyPurpose::JwtSvid] {
+            times.extend(vault.key_times(purpose).await?);
+        }
         for purpose in KeyPurpose::SIGNING {
             for (key, opened) in vault.keys(purpose).await? {
                 let unreadable = || format!("signing key {}", key.id);
@@ -147,14 +199,26 @@ impl KeyRing {
         }
         // Newest first, so that the first of a purpose that is active signs.
         keys.sort_by(|a, b| (b.active_at, &b.id).cmp(&(a.active_at, &a.id)));
-        let mut ring = Self { keys, at: now, jwks: Bytes::new(), bundle: Bytes::new() };
+        let mut ring = Self {
+            keys,
+            at: now,
+            jwks: Bytes::new(),
+            bundle: Bytes::new(),
+            bundle_document: RawValue::NULL.to_owned(),
+            bundle_pem: String::new(),
+        };
         ring.jwks = serde_json::to_vec(&Jwks::new(ring.tokens(&[
             KeyPurpose::AttestationResult,
             KeyPurpose::TokenRs256,
             KeyPurpose::TokenEs256,
+            // JWT-SVIDs have the issuer of the discovery document: who has nothing else verifies them with this set.
+            KeyPurpose::JwtSvid,
         ])))?
         .into();
-        ring.bundle = serde_json::to_vec(&ring.bundle())?.into();
+        let bundle = serde_json::to_string(&ring.bundle(refresh_seconds, &times))?;
+        ring.bundle_document = RawValue::from_string(bundle.clone())?;
+        ring.bundle = bundle.into();
+        ring.bundle_pem = ring.authorities().map(certificate_pem).collect();
         Ok(ring)
     }
 
@@ -168,18 +232,38 @@ impl KeyRing {
 
     /// The CA that issues SVIDs.
     pub(crate) fn ca(&self) -> Option<&Arc<Ca>> {
-        match &self.signing(KeyPurpose::X509Ca)?.material {
-            Material::Ca(ca) => Some(ca),
+        self.ca_with_id().map(|(_, ca)| ca)
+    }
+
+    /// The same, and its id.
+    pub(crate) fn ca_with_id(&self) -> Option<(&str, &Arc<Ca>)> {
+        let key = self.signing(KeyPurpose::X509Ca)?;
+        match &key.material {
+            Material::Ca(ca) => Some((&key.id, ca)),
             Material::Token(_) => None,
         }
     }
 
-    /// The certificates of every CA that is published, DER.
-    pub(crate) fn authorities(&self) -> impl Iterator<Item = &[u8]> {
-        self.published(KeyPurpose::X509Ca).filter_map(|key| match &key.material {
-            Material::Ca(ca) => Some(ca.certificate()),
+    /// The newest CA, whether it signs already or not.
+    fn newest_ca(&self) -> Option<(&RingKey, &Ca)> {
+        // Keys are sorted, newest first.
+        self.keys.iter().find_map(|key| match &key.material {
+            Material::Ca(ca) => Some((key, &**ca)),
             Material::Token(_) => None,
         })
+    }
+
+    /// What verifies X.509-SVIDs, DER: each published CA or its upstream's roots, each once.
+    pub(crate) fn authorities(&self) -> impl Iterator<Item = &[u8]> {
+        let mut anchors: Vec<&[u8]> = Vec::new();
+        for key in self.published(KeyPurpose::X509Ca) {
+            if let Material::Ca(ca) = &key.material {
+                let new = |der: &&[u8]| !anchors.contains(der);
+                let new: Vec<_> = ca.anchors().filter(new).collect();
+                anchors.extend(new);
+            }
+        }
+        anchors.into_iter()
     }
 
     /// How every key stands.
@@ -197,6 +281,10 @@ impl KeyRing {
             state: state(key),
             created_at: key.created_at,
             active_at: key.active_at,
+            ends_at: match &key.material {
+                Material::Ca(ca) => Some(ca.validity().not_after),
+                Material::Token(_) => None,
+            },
         };
         let mut states: Vec<_> = self.keys.iter().map(state_of).collect();
         states.sort_by_key(|state| state.purpose);
@@ -233,19 +321,39 @@ impl KeyRing {
             .collect()
     }
 
-    /// The SPIFFE bundle (SPIFFE Trust Domain and Bundle §4). Its sequence number is the time of its last change.
-    fn bundle(&self) -> serde_json::Value {
-        let authorities = self.published(KeyPurpose::X509Ca).filter_map(|key| match &key.material {
-            Material::Ca(ca) => x509_authority(ca.point(), ca.certificate()),
-            Material::Token(_) => None,
-        });
+    /// The SPIFFE bundle (SPIFFE Trust Domain and Bundle §4).
+    fn bundle(&self, refresh_seconds: u32, times: &[KeyTimes]) -> serde_json::Value {
+        let authorities = self.authorities().filter_map(authority);
         let tokens = self.tokens(&[KeyPurpose::JwtSvid]).into_iter();
         let tokens = tokens.filter_map(|key| serde_json::to_value(key.published_for(KeyUse::JwtSvid)).ok());
         let keys: Vec<_> = authorities.chain(tokens).collect();
+        json!({"keys": keys, "spiffe_sequence": self.sequence(times), "spiffe_refresh_hint": refresh_seconds})
+    }
+
+    /// The time of the bundle's last change, and how many there were: it rises with every change, also with two in one
+    /// second, and every broker of a store finds the same. `times` are those of all keys, retired ones included.
+    fn sequence(&self, times: &[KeyTimes]) -> i64 {
         let of_bundle = |key: &&RingKey| matches!(key.purpose, KeyPurpose::X509Ca | KeyPurpose::JwtSvid);
-        let added = self.keys.iter().filter(of_bundle).map(|key| key.created_at);
-        let dropped = self.keys.iter().filter(of_bundle).filter_map(|key| self.over_at(key));
-        let changed = added.chain(dropped).filter(|at| *at <= self.at).max().unwrap_or(self.at);
-        json!({"keys": keys, "spiffe_sequence": changed.as_unix(), "spiffe_refresh_hint": REFRESH})
+        let over = self.keys.iter().filter(of_bundle).filter_map(|key| self.over_at(key)).filter(|at| *at <= self.at);
+        let made = times.iter().map(|key| key.created_at);
+        let retired = times.iter().filter_map(|key| key.retired_at);
+        let changes: Vec<_> = made.chain(retired).chain(over).map(Timestamp::as_unix).collect();
+        let count = i64::try_from(changes.len()).unwrap_or(i64::MAX).checked_rem(CHANGES).unwrap_or(0);
+        let last = changes.into_iter().max().unwrap_or(self.at.as_unix());
+        last.saturating_mul(CHANGES).saturating_add(count)
     }
 }
+
+/// A CA of the bundle.
+fn authority(der: &[u8]) -> Option<serde_json::Value> {
+    let certificate = Certificate::parse_der(der).ok()?;
+    let key = match certificate.public_key() {
+        PublicKey::P256(point) => AuthorityKey::Point(SignatureAlgorithm::Es256, point),
+        PublicKey::P384(point) => AuthorityKey::Point(SignatureAlgorithm::Es384, point),
+        PublicKey::Rsa { modulus, exponent } => AuthorityKey::Rsa { modulus, exponent },
+    };
+    x509_authority(&key, der)
+}
+
+#[cfg(test)]
+mod tests;

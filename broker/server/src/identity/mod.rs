@@ -3,12 +3,19 @@
 //! Whoever asks names an entry of the configuration. What the token then says comes from the claims of affirmed evidence,
 //! through the entry's templates, and never from the request.
 
+mod authority;
+mod bundle;
 mod ca;
 mod issue;
 mod keyring;
+pub(crate) mod spiffe;
 mod template;
+mod upstream;
 
+pub(crate) use authority::{AuthorityTerms, Succession};
+pub(crate) use bundle::{BUNDLE_BYTES, BundleError, TrustBundle, distrusted};
 pub(crate) use ca::{Ca, read_csr};
 pub(crate) use issue::{IssueError, Issuer, Offer, Terms};
-pub(crate) use keyring::{KeyRing, KeyState, add_key, ensure_keys, signs_from};
-pub(crate) use template::{Facts, SpiffePath, Template, TrustDomain};
+pub(crate) use keyring::{KeyRing, KeyState, LONGEST_REFRESH, add_key, ensure_keys, signs_from, succeed};
+pub(crate) use template::{Facts, RESERVED_SEGMENT, SpiffePath, Template, TrustDomain};
+pub(crate) use upstream::{Upstream, UpstreamError};

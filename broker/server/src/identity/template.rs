@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 /// Longest SPIFFE ID, in bytes (SPIFFE-ID §2.3).
 const SPIFFE_ID: usize = 2048;
+/// First segment of the broker's own SPIFFE IDs: no guest gets one of those.
+pub(crate) const RESERVED_SEGMENT: &str = "countersign";
 /// Longest template, in bytes.
 const TEMPLATE: usize = 512;
 
@@ -150,7 +152,8 @@ impl SpiffePath {
             !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed)
         };
         let id = format!("spiffe://{trust_domain}/{path}");
-        (path.split('/').all(plain) && id.len() <= SPIFFE_ID).then_some(id)
+        let reserved = path.split('/').next() == Some(RESERVED_SEGMENT);
+        (!reserved && path.split('/').all(plain) && id.len() <= SPIFFE_ID).then_some(id)
     }
 }
 
@@ -165,7 +168,7 @@ impl<'de> Deserialize<'de> for SpiffePath {
 }
 
 /// A SPIFFE trust domain: 1 to 255 of `a-z 0-9 . _ -` (SPIFFE-ID §2.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TrustDomain(String);
 
 impl fmt::Display for TrustDomain {
@@ -174,14 +177,28 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-impl<'de> Deserialize<'de> for TrustDomain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
+impl TrustDomain {
+    /// The name.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TrustDomain {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
         let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
         if name.is_empty() || name.len() > 255 || !name.bytes().all(allowed) {
-            return Err(D::Error::custom("expected a trust domain of 1 to 255 of a-z 0-9 . _ -"));
+            return Err("expected a trust domain of 1 to 255 of a-z 0-9 . _ -".to_owned());
         }
-        Ok(Self(name))
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustDomain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -219,7 +236,8 @@ mod tests {
         let domain = TrustDomain("example.org".to_owned());
         let id = |path: &str| SpiffePath(path.parse().unwrap()).id(&domain, &FACTS);
         assert_eq!(SpiffePath::default().id(&domain, &FACTS).unwrap(), "spiffe://example.org/workload/team/web");
-        for wrong in ["/a", "a/", "a//b", "a/../b", "a b", "a%2fb", "a?b"] {
+        assert!(id("countersigned/a").is_some());
+        for wrong in ["/a", "a/", "a//b", "a/../b", "a b", "a%2fb", "a?b", "countersign/bundle", "countersign"] {
             assert_eq!(id(wrong), None, "{wrong}");
         }
     }

@@ -61,6 +61,15 @@ pub(crate) struct ProtectedKey {
     pub(crate) active_at: Timestamp,
 }
 
+/// When a key came and went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyTimes {
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// When it was retired, if it was.
+    pub(crate) retired_at: Option<Timestamp>,
+}
+
 /// What an administrator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -156,6 +165,12 @@ pub(crate) trait KeyStore {
 
     /// Stores a key.
     fn insert_protected_key<'a>(&'a self, key: &'a ProtectedKey) -> StoreFuture<'a, ()>;
+
+    /// Stores a key, unless its purpose has a newer one than `after` by now; whether it was stored.
+    fn insert_successor<'a>(&'a self, key: &'a ProtectedKey, after: &'a str) -> StoreFuture<'a, bool>;
+
+    /// The times of every key that a purpose ever had.
+    fn key_times(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<KeyTimes>>;
 
     /// Retires every key of a purpose but one: from now on nothing verifies with them. Says how many.
     fn retire_keys<'a>(&'a self, purpose: KeyPurpose, keep: &'a str, now: Timestamp) -> StoreFuture<'a, u64>;

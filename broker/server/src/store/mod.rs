@@ -12,6 +12,7 @@ mod decisions;
 mod endorsements;
 mod enrolments;
 mod exceptions;
+mod federation;
 mod floors;
 mod keys;
 mod leases;
@@ -28,8 +29,9 @@ pub(crate) use enrolments::{
 pub(crate) use exceptions::{
     Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice,
 };
+pub(crate) use federation::{Federation, FederationProfile, FederationStore, Fetched, StoredFederation};
 pub(crate) use floors::FloorStore;
-pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Removed, Right, Role};
+pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Right, Role};
 pub(crate) use leases::{
     EndCause, Ground, GroundKind, GuestQuery, GuestRecord, Lease, LeaseEvent, LeaseSelector, LeaseStore, Opening,
     Revocation, StoredGuest, StoredLease,
@@ -49,6 +51,7 @@ pub(crate) trait Store:
     + EndorsementStore
     + EnrolmentStore
     + ExceptionStore
+    + FederationStore
     + FloorStore
     + KeyStore
     + LeaseStore

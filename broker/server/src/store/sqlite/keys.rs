@@ -4,7 +4,7 @@ use sqlx::Row;
 use verifier::Timestamp;
 
 use super::{
-    super::{Administrator, KeyPurpose, KeyStore, ProtectedKey, Removed, Role, StoreError, StoreFuture},
+    super::{Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Role, StoreError, StoreFuture},
     SqliteStore,
 };
 
@@ -45,6 +45,45 @@ impl KeyStore for SqliteStore {
             .execute(&self.pool)
             .await?;
             Ok(())
+        })
+    }
+
+    fn insert_successor<'a>(&'a self, key: &'a ProtectedKey, after: &'a str) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let inserted = sqlx::query(
+                "INSERT INTO protected_keys (id, purpose, envelope, created_at, active_at) SELECT ?1, ?2, ?3, ?4, ?5
+                 WHERE EXISTS (SELECT 1 FROM protected_keys WHERE id = ?6 AND purpose = ?2 AND retired_at IS NULL)
+                 AND NOT EXISTS (
+                     SELECT 1 FROM protected_keys AS newer, protected_keys AS known
+                     WHERE known.id = ?6 AND newer.purpose = ?2 AND newer.retired_at IS NULL
+                     AND (newer.active_at, newer.id) > (known.active_at, known.id))",
+            )
+            .bind(&key.id)
+            .bind(key.purpose.as_str())
+            .bind(&key.envelope)
+            .bind(key.created_at.as_unix())
+            .bind(key.active_at.as_unix())
+            .bind(after)
+            .execute(&self.pool)
+            .await?;
+            Ok(inserted.rows_affected() > 0)
+        })
+    }
+
+    fn key_times(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<KeyTimes>> {
+        Box::pin(async move {
+            let rows = sqlx::query("SELECT created_at, retired_at FROM protected_keys WHERE purpose = ?")
+                .bind(purpose.as_str())
+                .fetch_all(&self.pool)
+                .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(KeyTimes {
+                        created_at: Timestamp::from_unix(row.try_get("created_at")?),
+                        retired_at: row.try_get::<Option<i64>, _>("retired_at")?.map(Timestamp::from_unix),
+                    })
+                })
+                .collect()
         })
     }
 

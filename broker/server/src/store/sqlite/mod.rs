@@ -17,6 +17,7 @@ mod enrolments;
 #[cfg(test)]
 mod exception_tests;
 mod exceptions;
+mod federation;
 mod floors;
 mod keys;
 #[cfg(test)]
