@@ -7,6 +7,12 @@
 //!
 //! That a nonce is used once is not decided here but by the store, see [`crate::store::DecisionStore::settle`].
 
+use std::{
+    collections::HashSet,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
 use aws_lc_rs::{
     constant_time,
     hmac::{self, HMAC_SHA256},
@@ -73,6 +79,34 @@ impl Coded for NonceError {
     }
 }
 
+/// Spent nonces of each of the two generations that are remembered.
+const REMEMBERED: usize = 8192;
+
+/// The nonces that this broker saw consumed lately, so that most replays cost neither the store nor a signature check. It
+/// forgets, and decides nothing: the store does.
+#[derive(Debug, Default)]
+pub(crate) struct SpentNonces(Mutex<[HashSet<[u8; 32]>; 2]>);
+
+impl SpentNonces {
+    /// Whether `nonce` is remembered as spent.
+    pub(crate) fn contains(&self, nonce: &[u8; 32]) -> bool {
+        self.generations().iter().any(|generation| generation.contains(nonce))
+    }
+
+    /// Remembers `nonce`; when the newer generation is full, the older one is forgotten.
+    pub(crate) fn insert(&self, nonce: [u8; 32]) {
+        let [newer, older] = &mut *self.generations();
+        if newer.len() >= REMEMBERED {
+            *older = mem::take(newer);
+        }
+        newer.insert(nonce);
+    }
+
+    fn generations(&self) -> MutexGuard<'_, [HashSet<[u8; 32]>; 2]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The system could not give random bytes, or the clock is out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a nonce could not be made")]
@@ -128,12 +162,29 @@ impl NonceKey {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::{Coded, Nonce, NonceError, NonceKey, Timestamp};
+    use super::{Coded, Nonce, NonceError, NonceKey, REMEMBERED, SpentNonces, Timestamp};
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
     fn key(byte: u8) -> NonceKey {
         NonceKey::new(&[byte; 32])
+    }
+
+    #[test]
+    fn the_newest_spent_nonces_are_remembered_and_their_number_is_bounded() {
+        let spent = SpentNonces::default();
+        let nonce = |number: usize| {
+            let mut nonce = [0; 32];
+            nonce[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+            nonce
+        };
+        for number in 0..=2 * REMEMBERED {
+            assert!(!spent.contains(&nonce(number)));
+            spent.insert(nonce(number));
+        }
+        assert!(!spent.contains(&nonce(0)));
+        assert!(spent.contains(&nonce(REMEMBERED)));
+        assert!(spent.contains(&nonce(2 * REMEMBERED)));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //!
 //! # When the nonce is consumed
 //!
-//! The cheap checks come first: MAC and expiry of the nonce (no memory, no store), then a look whether it was consumed
-//! (one indexed read). A replay therefore costs no signature check. That look decides nothing: two requests with one
-//! nonce may both pass it. The nonce is consumed at the end, in the transaction that also stores the decision and the
+//! The cheap checks come first: MAC and expiry of the nonce (no memory, no store), then a look whether this broker saw it
+//! consumed lately. Such a replay therefore costs no signature check. That look decides nothing: two requests with one
+//! nonce may both pass it, and so does one that another broker answered. The nonce is consumed at the end, in the transaction that also stores the decision and the
 //! leases, before anything leaves the broker. Of two racing requests exactly one commits; what was sealed for the other
 //! is dropped. A crash before the commit has released nothing; a crash after it has released nothing either, and the
 //! guest asks again with a fresh nonce. Consuming before verification would let anybody who overhears a nonce burn it,
@@ -51,7 +51,8 @@ use crate::{
 use judge::{Case, Verdict};
 use request::{AttestRequest, AttestResponse, Encoding, GrantKind, GrantRequest, SealTo};
 
-/// Bodies up to this many bytes are parsed where they arrive; longer ones on a processor's turn.
+/// Requests up to this many bytes are parsed and judged where they arrive, which takes less than a millisecond: to hand them
+/// to another thread and back costs as much again. Longer ones wait for a processor's turn.
 const SHORT: usize = 64 * 1024;
 
 /// A request with a live nonce, and when it came.
@@ -63,6 +64,8 @@ pub(crate) struct Admitted {
     pub(crate) renewal: Option<Renewal>,
     pub(crate) trace_id: TraceId,
     pub(crate) now: Timestamp,
+    /// Whether it is judged where it arrived.
+    pub(crate) short: bool,
 }
 
 /// Runs the whole of it. With a `proof`, the leases that it names are renewed.
@@ -78,15 +81,15 @@ pub(crate) async fn attest(
     let short = body.len() <= SHORT;
     let mut request = parse(broker, body, encoding).await?;
     let nonce = broker.nonces.recognise(&request.nonce, now).map_err(|error| refuse_nonce(broker, error))?;
-    if broker.store.is_consumed(nonce.nonce.as_bytes()).await? {
+    if broker.spent.contains(nonce.nonce.as_bytes()) {
         return Err(refuse_nonce(broker, NonceError::Replayed));
     }
     let renewal = match proof {
         Some(proof) => Some(renewal(broker, proof, &mut request, now).await?),
         None => None,
     };
-    let admitted = Arc::new(Admitted { request, nonce, renewal, trace_id, now });
-    let evidence = match parse_evidence(broker, &admitted, short).await? {
+    let admitted = Arc::new(Admitted { request, nonce, renewal, trace_id, now, short });
+    let evidence = match parse_evidence(broker, &admitted).await? {
         Ok(evidence) => evidence,
         Err(reason) => {
             count(broker, "refused", reason.code.as_str());
@@ -121,8 +124,11 @@ pub(crate) async fn attest(
     }
 }
 
-/// Judges on a processor's turn.
+/// Judges, on a processor's turn when it may take long.
 async fn judge(broker: &Arc<Broker>, admitted: &Arc<Admitted>, case: &Arc<Case>) -> Result<Verdict, Problem> {
+    if admitted.short {
+        return Ok(judge::judge(broker, admitted, case));
+    }
     let (for_work, admitted, case) = (Arc::clone(broker), Arc::clone(admitted), Arc::clone(case));
     on_processor(Arc::clone(broker), move || judge::judge(&for_work, &admitted, &case)).await
 }
@@ -183,9 +189,8 @@ async fn parse(broker: &Arc<Broker>, body: Bytes, encoding: Encoding) -> Result<
 async fn parse_evidence(
     broker: &Arc<Broker>,
     admitted: &Arc<Admitted>,
-    short: bool,
 ) -> Result<Result<Evidence, RecordedReason>, Problem> {
-    if short {
+    if admitted.short {
         return Ok(judge::parse(&admitted.request.evidence));
     }
     let admitted = Arc::clone(admitted);

@@ -26,6 +26,9 @@ use crate::{
     store::{Ground, GroundKind, Opening, Settled, Settlement, StoredDecision, TpmCounters},
 };
 
+/// So many grants are sealed and signed where the request arrived; more of them on a processor's turn.
+const FEW: usize = 4;
+
 /// Refuses evidence that is not authentic: its code and text, which are about the caller's own bytes, and no more.
 pub(super) async fn refuse_unauthenticated(
     broker: &Broker,
@@ -72,9 +75,13 @@ pub(super) async fn release(
     }
     let counters = counters(broker, &admitted, affirmed.appraisal());
     let materials = Materials { affirmed, secrets, slots: slots(broker, &admitted, &record.id).await? };
-    let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
-    let worked = on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &materials, record));
-    let prepared = worked.await?.map_err(|error| Problem::internal(&error))?;
+    let prepared = if admitted.request.grants.len() <= FEW {
+        prepare(broker, &admitted, &materials, record)
+    } else {
+        let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
+        on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &materials, record)).await?
+    };
+    let prepared = prepared.map_err(|error| Problem::internal(&error))?;
     if let Some(renewal) = &admitted.renewal
         && renewal.guest.workloads != prepared.opening.guest.workloads
     {
@@ -257,6 +264,7 @@ async fn store(
         Settlement { nonce, nonce_expires_at, decision, counters, opening, ends_guest: ends_guest.clone() };
     match broker.store.settle(settlement).await? {
         Settled::Recorded => {
+            broker.spent.insert(nonce);
             let code = record.code.map_or("", Code::as_str);
             count(broker, record.outcome.as_str(), code);
             tracing::info!(attestation_id = record.id, outcome = record.outcome.as_str(), code, "attestation decided");

@@ -23,10 +23,10 @@ mod keys;
 #[cfg(test)]
 mod lease_tests;
 mod leases;
-mod openings;
 mod references;
 mod rules;
 mod secrets;
+mod settle;
 mod writer;
 
 /// How many connections read at the same time.
@@ -55,7 +55,12 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY)
             .pragma("secure_delete", "ON");
-        let pool = SqlitePoolOptions::new().max_connections(READERS).connect_with(options.clone()).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            // A connection to a file does not break while it waits, and looking costs a hand-over to its thread.
+            .test_before_acquire(false)
+            .connect_with(options.clone())
+            .await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
         Ok(Self { pool, writer: writer::Writer::start(&options).await? })
     }

@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    super::{EndCause, LeaseSelector, Settled, Settlement, StoreError},
-    counters, ends, openings,
+    super::{Settled, Settlement, StoreError},
+    settle,
 };
 
 /// Settlements that share one commit at most.
@@ -76,55 +76,8 @@ async fn commit(connection: &mut SqliteConnection, jobs: &[Job]) -> Result<Vec<S
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut outcomes = Vec::with_capacity(jobs.len());
     for job in jobs {
-        outcomes.push(write(&mut transaction, &job.settlement).await?);
+        outcomes.push(settle::settle(&mut transaction, &job.settlement).await?);
     }
     transaction.commit().await?;
     Ok(outcomes)
-}
-
-async fn write(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<Settled, StoreError> {
-    // First, because a settlement that is refused here leaves nothing, in a transaction that it shares with others.
-    if let Some(opening) = &settlement.opening
-        && let Some(refused) = openings::refusal(connection, &settlement.decision, opening).await?
-    {
-        return Ok(refused);
-    }
-    if let Some(counters) = &settlement.counters
-        && counters::have_gone_back(connection, settlement, counters).await?
-    {
-        return Ok(Settled::WentBack);
-    }
-    let consumed =
-        sqlx::query("INSERT INTO consumed_nonces (nonce, expires_at) VALUES (?, ?) ON CONFLICT (nonce) DO NOTHING")
-            .bind(settlement.nonce.as_slice())
-            .bind(settlement.nonce_expires_at.as_unix())
-            .execute(&mut *connection)
-            .await?;
-    if consumed.rows_affected() == 0 {
-        return Ok(Settled::Replayed);
-    }
-    if let Some(counters) = &settlement.counters {
-        counters::remember(connection, settlement, counters).await?;
-    }
-    let decision = &settlement.decision;
-    sqlx::query(
-        "INSERT INTO decisions (id, tenant, decided_at, outcome, code, authenticated, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&decision.id)
-    .bind(decision.tenant.as_str())
-    .bind(decision.decided_at.as_unix())
-    .bind(decision.outcome)
-    .bind(&decision.code)
-    .bind(decision.authenticated)
-    .bind(&decision.record)
-    .execute(&mut *connection)
-    .await?;
-    if let Some(guest) = &settlement.ends_guest {
-        let (tenant, at) = (&decision.tenant, decision.decided_at);
-        ends::end(connection, tenant, LeaseSelector::Guest(guest), EndCause::Evidence, at).await?;
-    }
-    if let Some(opening) = &settlement.opening {
-        openings::write(connection, decision, opening).await?;
-    }
-    Ok(Settled::Recorded)
 }
