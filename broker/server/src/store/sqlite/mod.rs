@@ -34,6 +34,13 @@ const READERS: u32 = 4;
 /// How long a connection waits for another process's write.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Memory for pages of each connection: as negative kibibytes. The inner pages of the indexes that a settlement writes to
+/// stay in it.
+const CACHE: &str = "-8192";
+/// Pages of the write-ahead log after which it is copied into the main file: a page that many settlements write to is then
+/// copied once for all of them.
+const CHECKPOINT: &str = "4000";
+
 /// A store in one SQLite file.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
@@ -54,7 +61,9 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY)
-            .pragma("secure_delete", "ON");
+            .pragma("secure_delete", "ON")
+            .pragma("cache_size", CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT);
         let pool = SqlitePoolOptions::new()
             .max_connections(READERS)
             // A connection to a file does not break while it waits, and looking costs a hand-over to its thread.
