@@ -29,6 +29,8 @@ pub const WORKLOAD: &str = "web";
 /// How a broker differs from what `countersign init` makes.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
+    /// Under what guests reach it; 127.0.0.1 must be one of them.
+    pub names: &'a [&'a str],
     /// Whether softtee's authorities are configured as trust anchors.
     pub trusts_softtee: bool,
     /// Whether the release policy is the built-in one without its line about simulated platforms.
@@ -46,6 +48,7 @@ pub struct Setup<'a> {
 impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
+            names: &["127.0.0.1"],
             trusts_softtee: true,
             releases_to_simulated: true,
             measurements: None,
@@ -76,12 +79,8 @@ impl Broker {
         // Free a moment ago; nobody else on this machine picks ports of this range one after the other.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut init = Command::new(binary("countersign")?);
-        init.arg("init").arg("--offline").arg("--dir").arg(&place).args([
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--name",
-            "127.0.0.1",
-        ]);
+        init.arg("init").arg("--offline").arg("--dir").arg(&place).args(["--listen", &format!("127.0.0.1:{port}")]);
+        init.args(setup.names.iter().flat_map(|name| ["--name", name]));
         Said::by(&mut init)?.done()?;
         let softtee = directory.path().join("softtee");
         let mut pki = Command::new(binary("softtee")?);
