@@ -23,6 +23,9 @@ const MEMORY: u64 = 768;
 /// How long a boot may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(400);
 
+/// How often, half a second apart, the processor is found in the same loop before it counts as dead.
+const DEAD_LOOKS: u32 = 20;
+
 /// How a machine boots.
 #[derive(Debug)]
 pub enum Boot<'a> {
@@ -131,6 +134,40 @@ impl Machine {
         self.console()
     }
 
+    /// Waits until the processor turns in a loop of a few instructions and never leaves it: what the firmware does with contents
+    /// that are not those of the table (edk2, `CpuDeadLoop`).
+    ///
+    /// # Errors
+    /// When the machine ends, or goes on for too long.
+    pub fn wait_dead(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let (mut place, mut looks) = (0_u64, 0_u32);
+        while looks < DEAD_LOOKS {
+            ensure!(self.process.ended()?.is_none(), "expected a dead loop:\n{}", self.console()?);
+            ensure!(begun.elapsed() < PATIENCE, "expected a dead loop:\n{}", self.console()?);
+            sleep(Duration::from_millis(500));
+            let now = self.instruction()?;
+            looks = if now != 0 && now.abs_diff(place) <= 32 { looks.saturating_add(1) } else { 0 };
+            if looks == 0 {
+                place = now;
+            }
+        }
+        Ok(())
+    }
+
+    /// Address of the instruction that the processor is at; 0 while there is no monitor yet.
+    fn instruction(&self) -> Result<u64> {
+        let socket = self.directory.path().join("qmp");
+        if !socket.exists() {
+            return Ok(0);
+        }
+        let mut monitor = Monitor::connect(&socket)?;
+        let registers = monitor.run("human-monitor-command", &json!({"command-line": "info registers"}))?;
+        let registers = registers.as_str().unwrap_or_default();
+        let address = registers.split_whitespace().find_map(|word| word.strip_prefix("RIP="));
+        Ok(u64::from_str_radix(address.context("expected an instruction pointer")?, 16)?)
+    }
+
     /// Everything that its network carried (pcap).
     ///
     /// # Errors
@@ -188,14 +225,14 @@ impl Monitor {
         Ok(monitor)
     }
 
-    fn run(&mut self, command: &str, arguments: &Value) -> Result<()> {
+    fn run(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         writeln!(self.lines.get_mut(), "{}", json!({"execute": command, "arguments": arguments}))?;
         loop {
             let answer = self.read()?;
             ensure!(answer.get("error").is_none(), "expected {command} to work: {answer}");
             // Events come in between.
-            if answer.get("return").is_some() {
-                return Ok(());
+            if let Some(value) = answer.get("return") {
+                return Ok(value.clone());
             }
         }
     }
