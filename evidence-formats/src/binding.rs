@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::{
     bytes::{ReportData, byte_newtypes},
     code::{Code, Coded},
+    guest_report::GuestReport,
 };
 
 byte_newtypes! {
@@ -37,13 +38,27 @@ impl BindingDigest {
     /// # Errors
     /// When `tee_key` cannot be JSON.
     pub fn native(nonce: &Nonce, tee_key: &impl Serialize) -> Result<Self, NotCanonical> {
+        Self::native_reporting(nonce, tee_key, None)
+    }
+
+    /// The same, with a member `"guest_report"` when the guest says something of itself.
+    ///
+    /// # Errors
+    /// When `tee_key` cannot be JSON.
+    pub fn native_reporting(
+        nonce: &Nonce,
+        tee_key: &impl Serialize,
+        guest_report: Option<&GuestReport>,
+    ) -> Result<Self, NotCanonical> {
         #[derive(Serialize)]
         struct Statement<'a, K> {
             countersign: &'static str,
             nonce: &'a Nonce,
             tee_key: &'a K,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            guest_report: Option<&'a GuestReport>,
         }
-        Self::over(&Statement { countersign: "v1", nonce, tee_key })
+        Self::over(&Statement { countersign: "v1", nonce, tee_key, guest_report })
     }
 
     /// Digest of an enrolment's statement `{"ak_public":…,"countersign":"enroll-v1","nonce":…}`, where `ak_public` is base64url

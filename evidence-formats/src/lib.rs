@@ -16,6 +16,7 @@ pub mod digest;
 pub mod endorsement;
 pub mod eventlog;
 pub mod evidence;
+pub mod guest_report;
 pub mod hcl;
 pub mod init_data;
 mod json;

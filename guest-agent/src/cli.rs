@@ -1,5 +1,6 @@
 //! The command line.
 
+mod scan;
 mod tpm;
 mod unlock;
 
@@ -10,6 +11,7 @@ use evidence_formats::{binding::Nonce, bytes::ReportData};
 use tee::MetadataService;
 
 pub(crate) use self::{
+    scan::ScanArgs,
     tpm::{AkChoice, EnrollChoice, TpmArgs},
     unlock::{ConsoleArgs, CryptsetupArgs, UnlockArgs},
 };
@@ -19,6 +21,7 @@ pub(crate) use self::{
 /// Exit status: 0 done; 1 the broker refused (final, the reasons are on standard error); 2 wrong usage, settings or output
 /// file; 3 the broker could not be reached, or its answer is no good; 4 this machine gave no usable evidence; 5 another server
 /// than the pinned broker answers; 6 this machine's clock does not fit the broker's certificate; 7 the disk does not open.
+/// `scan`: 0 nothing found; 1 static secrets found; 8 nothing found, and not everything could be looked at.
 #[derive(Debug, Parser)]
 #[command(name = "countersign-agent", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -91,6 +94,8 @@ pub(crate) enum Command {
     /// Fetches the key of a LUKS2 disk and hands it to what opens the disk: systemd-cryptsetup at its socket, cryptsetup, or a
     /// pipe. It keeps trying for 15 minutes while the broker cannot be reached; a refusal is final.
     Unlock(UnlockArgs),
+    /// Looks for static secrets in an image or a running system. Says where and by which rule, never the value.
+    Scan(Box<ScanArgs>),
     /// Writes the manual, a page for each command.
     Man {
         /// Directory that gets the pages, for example /usr/local/share/man/man1.

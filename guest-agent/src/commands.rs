@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod credentials;
+mod scan;
 mod unlock;
 
 /// Runs the command.
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Enroll(args) => enroll(&args, &guest),
         Command::Man { directory } => Ok(Output::manual(Cli::command(), &directory)?),
         Command::Credentials(args) => credentials::write(&args.credential, &guest),
+        Command::Scan(args) => scan::scan(&args, &guest),
         Command::Extend(args) => extend(&args, &guest.paths),
         Command::Unlock(args) => unlock::unlock(&args, &guest),
     }
@@ -86,7 +88,7 @@ struct Guest {
 
 fn attest(args: &AttestArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::public(&args.out);
-    let answer = guest.ask(&args.broker, Ask { profile: args.profile, grant: None })?;
+    let answer = guest.ask(&args.broker, Ask { profile: args.profile, grant: None, report: None })?;
     let mut token = answer.result.into_bytes();
     token.push(b'\n');
     Ok(output.write(&token)?)
@@ -117,7 +119,7 @@ fn enroll(args: &EnrollArgs, guest: &Guest) -> Result<(), Failure> {
 impl Guest {
     /// One grant, opened.
     fn grant(&self, broker: &BrokerArgs, wanted: Wanted<'_>) -> Result<SecretBytes, Failure> {
-        let answer = self.ask(broker, Ask { profile: None, grant: Some(wanted) })?;
+        let answer = self.ask(broker, Ask { profile: None, grant: Some(wanted), report: None })?;
         answer.secret.ok_or(Failure::Answer { expected: "the grant" })
     }
 

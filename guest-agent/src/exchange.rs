@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
-use evidence_formats::{binding::BindingDigest, bundle::Bundle, bytes::ReportData, digest::HashAlgorithm};
+use evidence_formats::{
+    binding::BindingDigest, bundle::Bundle, bytes::ReportData, digest::HashAlgorithm, guest_report::GuestReport,
+};
 use keys::{
     grant::GrantPayload, jwk::TeeKeyType, random::SystemRandom, secret::SecretBytes, tee_key::TeeKeyPair, tpm::TpmGrant,
 };
@@ -41,6 +43,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) profile: Option<Profile>,
     /// One grant.
     pub(crate) grant: Option<Wanted<'a>>,
+    /// What the guest says of itself; the evidence is bound to it.
+    pub(crate) report: Option<&'a GuestReport>,
 }
 
 /// One grant to ask for.
@@ -163,7 +167,7 @@ impl Exchange {
         let mut connection = self.connect(time).await?;
         let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
         let key = fresh_key(self.settings.key_kind)?;
-        let binding = BindingDigest::native(&nonce, key.public())
+        let binding = BindingDigest::native_reporting(&nonce, key.public(), ask.report)
             .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
         let evidence = self.evidence(binding.report_data()).await?;
         let wanted = ask.grant.map(|wanted| GrantRequest {
@@ -180,6 +184,7 @@ impl Exchange {
             evidence: &evidence,
             grants: wanted.as_slice(),
             profile: ask.profile.map(Profile::tag),
+            guest_report: ask.report,
         };
         let response: AttestResponse = connection.post(ATTEST, &request, time.left()).await?;
         result::is_ours(&response.result, &nonce, key.public()).map_err(Failure::from)?;

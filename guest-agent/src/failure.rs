@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     connection::TransportError, console, luks::CryptsetupError, output::OutputError, protocol::Problem,
-    result::ResultError, settings::SettingsError, unlock::SocketError,
+    result::ResultError, scan::ScanError, settings::SettingsError, unlock::SocketError,
 };
 
 /// Why a command failed.
@@ -90,6 +90,18 @@ pub enum Failure {
         /// What should be there.
         expected: &'static str,
     },
+    /// What was to be scanned, or with what, is no good.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// A scan found static secrets; they are printed.
+    #[error("found {count} static secrets")]
+    Found {
+        /// How many.
+        count: usize,
+    },
+    /// A scan found nothing, and could not look at everything.
+    #[error("found nothing, and not everything was looked at")]
+    Incomplete,
     /// The broker refuses.
     #[error("{0}")]
     Refused(Refusal),
@@ -153,17 +165,19 @@ impl From<TransportError> for Failure {
 }
 
 impl Failure {
-    /// 1 refused, 2 usage, 3 broker not reached, 4 evidence, 5 another broker, 6 clock, 7 disk.
+    /// 1 refused or found, 2 usage, 3 broker not reached, 4 evidence, 5 another broker, 6 clock, 7 disk, 8 not all was looked at.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::AwaitingApproval { .. } => 1,
+            Self::Refused(_) | Self::AwaitingApproval { .. } | Self::Found { .. } => 1,
             Self::Settings(_)
             | Self::Output(_)
             | Self::Argument { .. }
             | Self::Event(_)
             | Self::Process(_)
+            | Self::Scan(_)
             | Self::Socket(_) => 2,
+            Self::Incomplete => 8,
             Self::Transport(error) if error.clock_trouble().is_some() => 6,
             Self::Transport(error) if matches!(**error, TransportError::Untrusted(_)) => 5,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
@@ -204,7 +218,13 @@ impl Failure {
             Self::NoEkCertificate { .. } => {
                 Some("the operator may take the key on their own word: countersign enrollments pin".into())
             }
+            Self::Found { .. } => Some(
+                "give the workload what it needs by attestation, change the secret, and take it out of the image"
+                    .into(),
+            ),
+            Self::Incomplete => Some("run as root, with a higher --max-file-size or --max-files".into()),
             Self::Settings(_)
+            | Self::Scan(_)
             | Self::NoTpm
             | Self::Output(_)
             | Self::Argument { .. }

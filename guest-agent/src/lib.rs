@@ -18,6 +18,7 @@ mod output;
 mod process;
 mod protocol;
 mod result;
+mod scan;
 mod settings;
 mod tls;
 mod unlock;
@@ -30,6 +31,7 @@ pub use crate::{
     luks::{CryptsetupError, HeaderError, NotAVolume, VolumeName},
     output::OutputError,
     result::ResultError,
+    scan::{RulesError, ScanError},
     settings::{SettingsError, SettingsFile},
     tls::PinError,
     unlock::SocketError,

@@ -1,6 +1,6 @@
 //! The messages of the broker's native API.
 
-use evidence_formats::{binding::Nonce, bundle::Bundle};
+use evidence_formats::{binding::Nonce, bundle::Bundle, guest_report::GuestReport};
 use keys::{jwk::TeePublicKey, seal::Sealed};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub(crate) struct AttestRequest<'a> {
     pub(crate) grants: &'a [GrantRequest<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<&'static str>,
+    /// What the guest says of itself; the evidence is bound to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guest_report: Option<&'a GuestReport>,
 }
 
 /// One thing that is asked for.

@@ -14,7 +14,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use support::{Answer, Broker, countersign};
 
 /// What an observer may ask for, by GET alone.
-const OBSERVED: [&str; 5] = [
+const OBSERVED: [&str; 6] = [
+    "/v1/admin/inventory",
     "/v1/events",
     "/v1/admin/workloads",
     "/v1/admin/workloads/{id}",

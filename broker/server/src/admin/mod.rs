@@ -52,6 +52,7 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/keys", get(keys::list))
         .route("/keys/rotate", post(keys::rotate))
         .route("/workloads", get(workloads::list))
+        .route("/inventory", get(workloads::inventory))
         .route("/workloads/{id}", get(workloads::show))
         .route("/revocations", get(revocations::list).post(revocations::revoke))
         .route("/revocations/{id}", delete(revocations::lift))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     broker::Broker,
@@ -12,7 +12,7 @@ use crate::{
         identity::Observer,
         problem::{Problem, RequestError},
     },
-    store::{GuestQuery, StoredGuest},
+    store::{Exception, GuestQuery, StoredGuest, WorkloadSummary},
 };
 
 /// Most guests of one answer.
@@ -38,6 +38,27 @@ pub(crate) async fn list(
 ) -> Result<axum::Json<Vec<StoredGuest>>, Problem> {
     let query = GuestQuery { workload, open_only: open, limit: limit.unwrap_or(100).min(MOST) };
     Ok(axum::Json(broker.store.guests(&broker.tenant, &query).await?))
+}
+
+/// What has an identity by attestation, and what still needs a static secret.
+#[derive(Debug, Serialize)]
+pub(crate) struct Inventory {
+    /// Workloads that attest; those whose image holds most static secrets first.
+    workloads: Vec<WorkloadSummary>,
+    /// Systems that have no identity of their own: the live exceptions, what ends first first.
+    exceptions: Vec<Exception>,
+}
+
+/// The inventory by workload and system.
+pub(crate) async fn inventory(
+    State(broker): State<Arc<Broker>>,
+    _: Observer,
+) -> Result<axum::Json<Inventory>, Problem> {
+    let mut workloads = broker.store.workload_summaries(&broker.tenant).await?;
+    let left = |summary: &WorkloadSummary| summary.guest_reported.map_or(0, |said| said.report.static_secrets);
+    workloads.sort_by_key(|summary| std::cmp::Reverse(left(summary)));
+    let exceptions = broker.store.exceptions(&broker.tenant, false, MOST).await?;
+    Ok(axum::Json(Inventory { workloads, exceptions }))
 }
 
 /// One guest.

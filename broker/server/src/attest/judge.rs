@@ -59,7 +59,9 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted, case: &Case) -> Verdic
     if *standing == Standing::Revoked {
         return not_authentic(&RegisterError::Revoked);
     }
-    let binding = match BindingDigest::native(&admitted.nonce.nonce, &admitted.request.tee_key) {
+    let request = &admitted.request;
+    let reported = request.guest_report.as_ref();
+    let binding = match BindingDigest::native_reporting(&admitted.nonce.nonce, &request.tee_key, reported) {
         Ok(binding) => binding,
         Err(error) => return Verdict::Unparsable(reason(&error)),
     };

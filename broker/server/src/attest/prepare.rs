@@ -119,8 +119,9 @@ pub(super) fn prepare(
         expires_at,
     };
     let granted = grants.iter().filter_map(|grant| grant.as_ref().ok()).map(|released| released.lease.clone());
+    let (tee_key, report) = (admitted.request.tee_key.thumbprint(), admitted.request.guest_report);
     let opening = Opening {
-        guest: leases::guest(own.id.clone(), affirmed.appraisal(), admitted.request.tee_key.thumbprint()),
+        guest: leases::guest(own.id.clone(), affirmed.appraisal(), tee_key, report),
         sets: leases::sets(affirmed.appraisal()),
         grounds: leases::grounds(affirmed.appraisal(), &rules.release),
         leases: std::iter::once(result_lease).chain(granted).collect(),

@@ -5,6 +5,7 @@ use evidence_formats::{
     bundle::{BUNDLE_LIMIT, RawBundle},
     cbor,
     code::Code,
+    guest_report::GuestReport,
 };
 use keys::{
     jwk::{TeeKeyType, TeePublicKey},
@@ -45,6 +46,9 @@ pub(crate) struct AttestRequest {
     /// Whether the guest wants the key that renews and releases its leases.
     #[serde(default)]
     pub(crate) renewable: bool,
+    /// What the guest says of itself. The evidence is bound to it, and no hardware vouches for it.
+    #[serde(default)]
+    pub(crate) guest_report: Option<GuestReport>,
     /// How the attestation result is encoded.
     #[serde(default)]
     pub(crate) format: ResultFormat,

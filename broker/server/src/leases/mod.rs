@@ -7,6 +7,7 @@
 mod proof;
 mod status;
 
+use evidence_formats::guest_report::GuestReport;
 use keys::secret::SecretArray;
 use verifier::{Appraisal, policy::ReleasePolicy};
 
@@ -79,7 +80,7 @@ pub(crate) fn sets(appraisal: &Appraisal) -> Vec<ReferenceKey> {
 }
 
 /// The guest as this appraisal shows it.
-pub(crate) fn guest(id: String, appraisal: &Appraisal, tee_key: String) -> GuestRecord {
+pub(crate) fn guest(id: String, appraisal: &Appraisal, tee_key: String, report: Option<GuestReport>) -> GuestRecord {
     let claims = appraisal.claims();
     let matched = appraisal.reference_values().matched();
     let mut workloads: Vec<String> = matched.iter().map(|set| set.workload.to_string()).collect();
@@ -94,5 +95,6 @@ pub(crate) fn guest(id: String, appraisal: &Appraisal, tee_key: String) -> Guest
         measurement: claims.measurement.launch.as_ref().map(ToString::to_string),
         chip: claims.instance.clone(),
         tee_key,
+        report,
     }
 }

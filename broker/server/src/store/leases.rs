@@ -1,5 +1,6 @@
 //! Leases, what they rest on, how they end, and who is told.
 
+use evidence_formats::guest_report::GuestReport;
 use serde::{Deserialize, Serialize};
 use verifier::Timestamp;
 
@@ -155,6 +156,8 @@ pub(crate) struct GuestRecord {
     pub(crate) chip: Option<String>,
     /// Thumbprint of the key of its newest attestation.
     pub(crate) tee_key: String,
+    /// What it says of itself; what it said before stays when it says nothing.
+    pub(crate) report: Option<GuestReport>,
 }
 
 /// What an affirmed attestation opens or continues.
@@ -220,8 +223,37 @@ pub(crate) struct StoredGuest {
     pub(crate) first_at: Timestamp,
     /// When it attested last.
     pub(crate) last_at: Timestamp,
+    /// What it says of itself: bound to its evidence, and vouched for by no hardware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guest_reported: Option<GuestReported>,
     /// What it holds now.
     pub(crate) leases: Vec<StoredLease>,
+}
+
+/// What a guest said of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct GuestReported {
+    /// What.
+    #[serde(flatten)]
+    pub(crate) report: GuestReport,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// All guests of one workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct WorkloadSummary {
+    /// Its name.
+    pub(crate) workload: String,
+    /// How many guests attested as it.
+    pub(crate) guests: u64,
+    /// How many leases they hold now.
+    pub(crate) leases: u64,
+    /// When one of them attested last.
+    pub(crate) last_at: Timestamp,
+    /// What one of them said last of the static secrets in its image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) guest_reported: Option<GuestReported>,
 }
 
 /// Which guests to list, newest first.
@@ -302,6 +334,9 @@ pub(crate) trait LeaseStore {
 
     /// Guests and their open leases.
     fn guests<'a>(&'a self, tenant: &'a TenantId, query: &'a GuestQuery) -> StoreFuture<'a, Vec<StoredGuest>>;
+
+    /// Every workload of the inventory, by name.
+    fn workload_summaries<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<WorkloadSummary>>;
 
     /// Stores a standing revocation and ends what rests on it, in one transaction; says how many leases ended.
     /// [`StoreError::Conflict`] when the same thing is revoked already.

@@ -33,8 +33,8 @@ pub(crate) use federation::{Federation, FederationProfile, FederationStore, Fetc
 pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Right, Role};
 pub(crate) use leases::{
-    EndCause, Ground, GroundKind, GuestQuery, GuestRecord, Lease, LeaseEvent, LeaseSelector, LeaseStore, Opening,
-    Revocation, StoredGuest, StoredLease,
+    EndCause, Ground, GroundKind, GuestQuery, GuestRecord, GuestReported, Lease, LeaseEvent, LeaseSelector, LeaseStore,
+    Opening, Revocation, StoredGuest, StoredLease, WorkloadSummary,
 };
 pub(crate) use references::{
     ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource, ReferenceStore, StoredReferenceSet,

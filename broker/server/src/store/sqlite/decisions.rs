@@ -148,6 +148,7 @@ mod tests {
             measurement: None,
             chip: None,
             tee_key: "thumbprint".to_owned(),
+            report: None,
         };
         Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases, renews: Vec::new() }
     }

@@ -1,6 +1,7 @@
 //! Leases in a real store: what ends them, that an end is told once, and that nothing is opened on what is revoked.
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
+use evidence_formats::guest_report::GuestReport;
 use verifier::Timestamp;
 
 use super::{
@@ -37,6 +38,7 @@ fn attestation(nonce: u8, own: &str, grounds: Vec<Ground>) -> Settlement {
         measurement: Some("9f".repeat(48)),
         chip: None,
         tee_key: "thumbprint".to_owned(),
+        report: None,
     };
     let status = u64::from(nonce) * 10;
     let leases = vec![lease(own, status), lease(&format!("{own}-secret"), status + 1)];
@@ -207,4 +209,23 @@ async fn places_are_given_once() {
     assert_eq!(store.take_status_places(5).await.unwrap(), 0);
     assert_eq!(store.take_status_places(3).await.unwrap(), 5);
     assert_eq!(store.next_status_place().await.unwrap(), 8);
+}
+
+#[tokio::test]
+async fn what_guests_report_is_kept_and_summed_up_by_workload() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let report = |static_secrets| Some(GuestReport { static_secrets, complete: true });
+    for (nonce, guest, said) in [(1, "g1", report(3)), (2, "g2", None)] {
+        let mut attested = attestation(nonce, guest, Vec::new());
+        attested.opening.as_mut().unwrap().guest.report = said;
+        assert_eq!(store.settle(attested).await.unwrap(), Settled::Recorded);
+    }
+    let guest = store.guest(&tenant(), "g1").await.unwrap().unwrap();
+    assert_eq!(guest.guest_reported.unwrap().report, report(3).unwrap());
+    assert!(store.guest(&tenant(), "g2").await.unwrap().unwrap().guest_reported.is_none());
+    let summaries = store.workload_summaries(&tenant()).await.unwrap();
+    let named: Vec<_> = summaries.iter().map(|one| (one.workload.as_str(), one.guests, one.leases)).collect();
+    assert_eq!(named, [("api", 2, 4), ("web", 2, 4)]);
+    assert!(summaries.iter().all(|one| one.guest_reported.unwrap().report.static_secrets == 3));
 }

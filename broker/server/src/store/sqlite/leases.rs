@@ -1,12 +1,13 @@
 //! Leases, guests, revocations and events in SQLite.
 
+use evidence_formats::guest_report::GuestReport;
 use sqlx::{Row, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
     super::{
-        EndCause, Ground, GroundKind, GuestQuery, LeaseEvent, LeaseSelector, LeaseStore, Revocation, StoreError,
-        StoreFuture, StoredGuest, StoredLease, TenantId,
+        EndCause, Ground, GroundKind, GuestQuery, GuestReported, LeaseEvent, LeaseSelector, LeaseStore, Revocation,
+        StoreError, StoreFuture, StoredGuest, StoredLease, TenantId, WorkloadSummary,
     },
     SqliteStore, ends, to_i64, to_u32, to_u64,
 };
@@ -22,7 +23,8 @@ const KEEP_GUESTS: i64 = 30 * 24 * 3600;
 macro_rules! select_guests {
     ($condition:literal) => {
         concat!(
-            "SELECT id, workloads, platform, hwmodel, tcb_status, measurement, chip, decision_id, first_at, last_at
+            "SELECT id, workloads, platform, hwmodel, tcb_status, measurement, chip, decision_id, first_at, last_at,
+                    reported_secrets, reported_complete, reported_at
              FROM guests WHERE tenant = ?1 AND ",
             $condition
         )
@@ -116,6 +118,41 @@ impl LeaseStore for SqliteStore {
                 guests.push(self.with_leases(tenant, guest_of(row)?).await?);
             }
             Ok(guests)
+        })
+    }
+
+    fn workload_summaries<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<WorkloadSummary>> {
+        Box::pin(async move {
+            // A guest may match more than one workload: names have no spaces and need no escapes in JSON.
+            let rows = sqlx::query(
+                "WITH matched AS (
+                     SELECT guests.*, name.value AS workload,
+                            (SELECT COUNT(*) FROM leases WHERE guest = guests.id AND ended_at IS NULL) AS held
+                     FROM guests, json_each('[\"' || replace(workloads, ' ', '\",\"') || '\"]') AS name
+                     WHERE tenant = ?1 AND workloads <> ''
+                 ), newest AS (
+                     SELECT workload, reported_secrets, reported_complete, MAX(reported_at) AS reported_at
+                     FROM matched WHERE reported_at IS NOT NULL GROUP BY workload
+                 )
+                 SELECT matched.workload AS workload, COUNT(*) AS guests, SUM(held) AS leases, MAX(last_at) AS last_at,
+                        newest.reported_secrets AS reported_secrets, newest.reported_complete AS reported_complete,
+                        newest.reported_at AS reported_at
+                 FROM matched LEFT JOIN newest ON newest.workload = matched.workload
+                 GROUP BY matched.workload ORDER BY matched.workload",
+            )
+            .bind(tenant.as_str())
+            .fetch_all(&self.pool)
+            .await?;
+            let summary = |row: &SqliteRow| {
+                Ok(WorkloadSummary {
+                    workload: row.try_get("workload")?,
+                    guests: to_u64("count", row.try_get("guests")?)?,
+                    leases: to_u64("count", row.try_get("leases")?)?,
+                    last_at: time(row, "last_at")?,
+                    guest_reported: reported_of(row)?,
+                })
+            };
+            rows.iter().map(summary).collect()
         })
     }
 
@@ -291,8 +328,16 @@ fn guest_of(row: &SqliteRow) -> Result<StoredGuest, StoreError> {
         attestation_id: row.try_get("decision_id")?,
         first_at: time(row, "first_at")?,
         last_at: time(row, "last_at")?,
+        guest_reported: reported_of(row)?,
         leases: Vec::new(),
     })
+}
+
+fn reported_of(row: &SqliteRow) -> Result<Option<GuestReported>, StoreError> {
+    let Some(at) = row.try_get::<Option<i64>, _>("reported_at")? else { return Ok(None) };
+    let static_secrets = to_u32("reported secrets", row.try_get("reported_secrets")?)?;
+    let report = GuestReport { static_secrets, complete: row.try_get("reported_complete")? };
+    Ok(Some(GuestReported { report, at: Timestamp::from_unix(at) }))
 }
 
 fn revocation_of(row: &SqliteRow) -> Result<Revocation, StoreError> {

@@ -90,10 +90,13 @@ macro_rules! decided {
 const OPENED: &str = concat!(
     decided!(),
     "INSERT INTO guests (id, tenant, decision_id, workloads, platform, hwmodel, tcb_status, measurement, chip,
-                         tee_key, first_at, last_at)
-     VALUES ($10, $4, $3, $11, $12, $13, $14, $15, $16, $17, $5, $5)
+                         tee_key, first_at, last_at, reported_secrets, reported_complete, reported_at)
+     VALUES ($10, $4, $3, $11, $12, $13, $14, $15, $16, $17, $5, $5, $20, $21, $22)
      ON CONFLICT (id) DO UPDATE SET decision_id = $3, workloads = $11, platform = $12, hwmodel = $13, tcb_status = $14,
-                                    measurement = $15, chip = $16, tee_key = $17, last_at = $5;
+                                    measurement = $15, chip = $16, tee_key = $17, last_at = $5,
+                                    reported_secrets = COALESCE($20, reported_secrets),
+                                    reported_complete = COALESCE($21, reported_complete),
+                                    reported_at = COALESCE($22, reported_at);
      INSERT OR IGNORE INTO grounds (tenant, kind, value, decision_id)
      SELECT $4, ground.value ->> 0, ground.value ->> 1, $3 FROM json_each($18) AS ground;
      INSERT INTO leases (id, tenant, guest, decision_id, kind, name, version, status, issued_at, expires_at)
@@ -142,6 +145,9 @@ async fn write_opening(
         .bind(&guest.tee_key)
         .bind(grounds(opening))
         .bind(leases(&opening.leases)?)
+        .bind(guest.report.map(|report| report.static_secrets))
+        .bind(guest.report.map(|report| report.complete))
+        .bind(guest.report.map(|_report| settlement.decision.decided_at.as_unix()))
         .execute(&mut *connection)
         .await?;
     end_denied(connection, &settlement.decision, opening).await

@@ -71,6 +71,7 @@ fn settlement(nonce: u8, rests_on: &[u32]) -> Settlement {
         measurement: None,
         chip: None,
         tee_key: "thumbprint".to_owned(),
+        report: None,
     };
     let opening = Some(Opening { guest, sets, grounds, leases: vec![lease], renews: Vec::new() });
     let nonce_expires_at = NOW.plus_seconds(300);

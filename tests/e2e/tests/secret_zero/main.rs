@@ -1,0 +1,171 @@
+//! Every command of docs/secret-zero.md is run against a real broker, a real agent and softtee, and prints what the page shows.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod page;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use e2e::{
+    binaries::binary,
+    broker::{Broker, Setup},
+    guest::{Guest, can_mount},
+};
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+
+/// What the page promises to show.
+const PRACTICES: [&str; 11] = [
+    "Workload identity first",
+    "Deny without attestation",
+    "Just in time, and short",
+    "Scope of one task",
+    "Policy at request time",
+    "Renewal by re-attestation",
+    "Revocation when posture changes",
+    "Inventory",
+    "A time-bound bridge for legacy systems",
+    "Federation across domains",
+    "Keys change without an outage",
+];
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/secret-zero.md");
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn each_practice_has_a_command() {
+    let commands = page::commands(&page());
+    for practice in PRACTICES {
+        assert!(commands.iter().any(|command| command.heading == practice), "{practice}");
+    }
+}
+
+#[test]
+fn each_command_prints_what_the_page_shows() {
+    if !can_mount() {
+        return;
+    }
+    let place = Place::new();
+    for shown in page::commands(&page()) {
+        let printed = place.run(&shown.command);
+        let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        assert!(
+            page::agrees(&shown.prints, &lines),
+            "docs/secret-zero.md:{}: {}\nshown:\n{}\nprinted:\n{printed}",
+            shown.line,
+            shown.command,
+            shown.prints.join("\n")
+        );
+    }
+}
+
+/// A directory in which the page's commands work.
+struct Place {
+    directory: TempDir,
+    broker: Broker,
+    bridge: u16,
+    _guest: Guest,
+}
+
+impl Place {
+    fn new() -> Self {
+        let bridge = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let identity = r#"
+[identity]
+trust_domain = "example.org"
+
+[[identity.token]]
+name = "aws"
+audience = "sts.amazonaws.com"
+workloads = ["web"]
+
+[[identity.token]]
+name = "payroll"
+audience = "payroll.example"
+workloads = ["payroll"]
+
+[[identity.svid]]
+name = "web"
+workloads = ["web"]
+audiences = ["db.example"]
+"#;
+        let more = format!("{identity}\n[bridge]\nlisten = \"127.0.0.1:{bridge}\"\nuses_per_minute = 5\n");
+        let broker = Broker::start(&Setup { more: &more, ..Setup::default() }).unwrap();
+        broker.put_secret("disk-key", b"0123456789abcdef").unwrap();
+        let guest = Guest::start("").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = Self { directory, broker, bridge, _guest: guest };
+        place.furnish();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn furnish(&self) {
+        let made = self.broker.ca().ancestors().nth(2).unwrap().to_owned();
+        symlink(&made, self.path("broker")).unwrap();
+        symlink(made.join("admin"), self.path("admin")).unwrap();
+        symlink(self.broker.ca(), self.path("ca.pem")).unwrap();
+        fs::create_dir(self.path("bin")).unwrap();
+        symlink(binary("countersign").unwrap(), self.path("bin/countersign")).unwrap();
+        let settings = format!("broker = {:?}\nbroker_ca = {:?}\ntimeout = 20\n", self.broker.url(), self.broker.ca());
+        fs::write(self.path("agent.toml"), settings).unwrap();
+        self.install_agent();
+        self.plant_secrets();
+        let key = KeyPair::generate().unwrap();
+        let client = CertificateParams::new(vec!["erp.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        fs::write(self.path("erp.pem"), client.pem()).unwrap();
+        fs::write(self.path("erp.key"), key.serialize_pem()).unwrap();
+        fs::write(self.path("erp-password"), "a-password-of-1998\n").unwrap();
+        fs::write(self.path("erp-password.new"), "a-password-of-today\n").unwrap();
+    }
+
+    /// The agent with the guest's hardware, as the image would have it.
+    fn install_agent(&self) {
+        let agent = self._guest.agent().unwrap();
+        let mut script = format!("#!/bin/sh\nexec '{}'", agent.get_program().to_str().unwrap());
+        for argument in agent.get_args() {
+            script.push_str(&format!(" '{}'", argument.to_str().unwrap()));
+        }
+        script.push_str(&format!(" --config '{}' \"$@\"\n", self.path("agent.toml").display()));
+        let path = self.path("bin/countersign-agent");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// An image with two static secrets. They are put together here, so that no tool takes this file for a leak.
+    fn plant_secrets(&self) {
+        fs::create_dir_all(self.path("image/etc/app")).unwrap();
+        fs::create_dir_all(self.path("image/opt/ci")).unwrap();
+        let token = ["ghp", "_", "x7Qm2Lp9Vt4Rk8Wz1Ns6Yb3Hd5Jf0Gc2Ea9U"].concat();
+        fs::write(self.path("image/opt/ci/env"), format!("CI=1\nGITHUB_TOKEN={token}\n")).unwrap();
+        let password = ["pQ9z", "R4tY7u", "W2x5V8b1"].concat();
+        fs::write(self.path("image/etc/app/settings.ini"), format!("[db]\npassword = \"{password}\"\n")).unwrap();
+        fs::write(self.path("image/etc/os-release"), "ID=debian\n").unwrap();
+    }
+
+    /// What a command prints, on standard output and standard error.
+    fn run(&self, command: &str) -> String {
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", self.path("bin").display());
+        let output = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(format!("exec 2>&1\n{command}"))
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", path)
+            .env("BROKER", self.broker.url())
+            .env("BRIDGE", format!("https://127.0.0.1:{}", self.bridge))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
