@@ -1,5 +1,5 @@
 //! Every command of docs/secret-zero.md is run against a real broker, a real agent and softtee, and prints what the page shows.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
 mod page;
 
@@ -15,8 +15,13 @@ use e2e::{
     binaries::binary,
     broker::{Broker, Setup},
     guest::{Guest, can_mount},
+    http::attest_request,
+    process::Said,
 };
+use evidence_formats::{binding::BindingDigest, bundle::Bundle, guest_report::GuestReport};
+use keys::{jwk::TeeKeyType, random::SystemRandom, tee_key::TeeKeyPair};
 use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// What the page promises to show.
@@ -53,17 +58,49 @@ fn each_command_prints_what_the_page_shows() {
         return;
     }
     let place = Place::new();
+    let mut wrong = Vec::new();
     for shown in page::commands(&page()) {
         let printed = place.run(&shown.command);
         let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
-        assert!(
-            page::agrees(&shown.prints, &lines),
-            "docs/secret-zero.md:{}: {}\nshown:\n{}\nprinted:\n{printed}",
-            shown.line,
-            shown.command,
-            shown.prints.join("\n")
-        );
+        if !page::agrees(&shown.prints, &lines) {
+            let (line, command, prints) = (shown.line, shown.command, shown.prints.join("\n"));
+            wrong.push(format!("docs/secret-zero.md:{line}: {command}\nshown:\n{prints}\nprinted:\n{printed}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_report_that_the_evidence_does_not_commit_to_is_refused() {
+    if !can_mount() {
+        return;
+    }
+    let broker = Broker::start(&Setup::default()).unwrap();
+    let (client, guest) = (broker.client().unwrap(), Guest::start("").unwrap());
+    let key = TeeKeyPair::generate(TeeKeyType::P256, &mut SystemRandom::new()).unwrap();
+    let report = GuestReport { static_secrets: 7, complete: true };
+    let said = serde_json::to_value(report).unwrap();
+    let attest = |bound: Option<&GuestReport>, said: Option<&Value>| {
+        let nonce = client.challenge().unwrap();
+        let binding = BindingDigest::native_reporting(&nonce, key.public(), bound).unwrap();
+        let mut agent = guest.agent().unwrap();
+        let bundle =
+            Said::by(agent.args(["evidence", "--report-data"]).arg(binding.report_data().to_string())).unwrap();
+        let bundle = Bundle::parse_json(bundle.done().unwrap().as_bytes()).unwrap();
+        let mut request = attest_request(&nonce, key.public(), &bundle, "nothing").unwrap();
+        if let (Some(said), Some(request)) = (said, request.as_object_mut()) {
+            request.insert("guest_report".to_owned(), said.clone());
+        }
+        client.send("POST", "/v1/attest", Some(&request)).unwrap()
+    };
+    let other = json!({"static_secrets": 0, "complete": true});
+    for (bound, said) in [(None, Some(&said)), (Some(&report), None), (Some(&report), Some(&other))] {
+        let refused = attest(bound, said);
+        assert!(refused.status == 403 && refused.code().starts_with("binding."), "{}", refused.text);
+    }
+    assert_eq!(attest(Some(&report), Some(&said)).status, 200);
+    let guests = broker.administrator().unwrap().send("GET", "/v1/admin/workloads", None).unwrap().body;
+    assert_eq!(guests.pointer("/0/guest_reported/static_secrets"), Some(&json!(7)), "{guests}");
 }
 
 /// A directory in which the page's commands work.

@@ -216,16 +216,16 @@ async fn what_guests_report_is_kept_and_summed_up_by_workload() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory).await;
     let report = |static_secrets| Some(GuestReport { static_secrets, complete: true });
-    for (nonce, guest, said) in [(1, "g1", report(3)), (2, "g2", None)] {
+    for (nonce, guest, said) in [(1, "g1", report(9)), (2, "g2", report(3)), (3, "g3", None)] {
         let mut attested = attestation(nonce, guest, Vec::new());
         attested.opening.as_mut().unwrap().guest.report = said;
         assert_eq!(store.settle(attested).await.unwrap(), Settled::Recorded);
     }
     let guest = store.guest(&tenant(), "g1").await.unwrap().unwrap();
-    assert_eq!(guest.guest_reported.unwrap().report, report(3).unwrap());
-    assert!(store.guest(&tenant(), "g2").await.unwrap().unwrap().guest_reported.is_none());
+    assert_eq!(guest.guest_reported.unwrap().report, report(9).unwrap());
+    assert!(store.guest(&tenant(), "g3").await.unwrap().unwrap().guest_reported.is_none());
     let summaries = store.workload_summaries(&tenant()).await.unwrap();
     let named: Vec<_> = summaries.iter().map(|one| (one.workload.as_str(), one.guests, one.leases)).collect();
-    assert_eq!(named, [("api", 2, 4), ("web", 2, 4)]);
+    assert_eq!(named, [("api", 3, 6), ("web", 3, 6)]);
     assert!(summaries.iter().all(|one| one.guest_reported.unwrap().report.static_secrets == 3));
 }

@@ -105,7 +105,7 @@ impl LeaseStore for SqliteStore {
             let rows = sqlx::query(select_guests!(
                 "(?2 IS NULL OR instr(' ' || workloads || ' ', ' ' || ?2 || ' ') > 0)
                  AND (?3 = 0 OR EXISTS (SELECT 1 FROM leases WHERE guest = guests.id AND ended_at IS NULL))
-                 ORDER BY last_at DESC, id LIMIT ?4"
+                 ORDER BY last_at DESC, rowid DESC LIMIT ?4"
             ))
             .bind(tenant.as_str())
             .bind(&query.workload)
@@ -126,18 +126,19 @@ impl LeaseStore for SqliteStore {
             // A guest may match more than one workload: names have no spaces and need no escapes in JSON.
             let rows = sqlx::query(
                 "WITH matched AS (
-                     SELECT guests.*, name.value AS workload,
+                     SELECT guests.*, guests.rowid AS place, name.value AS workload,
                             (SELECT COUNT(*) FROM leases WHERE guest = guests.id AND ended_at IS NULL) AS held
                      FROM guests, json_each('[\"' || replace(workloads, ' ', '\",\"') || '\"]') AS name
                      WHERE tenant = ?1 AND workloads <> ''
                  ), newest AS (
-                     SELECT workload, reported_secrets, reported_complete, MAX(reported_at) AS reported_at
-                     FROM matched WHERE reported_at IS NOT NULL GROUP BY workload
+                     SELECT workload, reported_secrets, reported_complete, reported_at,
+                            ROW_NUMBER() OVER (PARTITION BY workload ORDER BY reported_at DESC, place DESC) AS age
+                     FROM matched WHERE reported_at IS NOT NULL
                  )
                  SELECT matched.workload AS workload, COUNT(*) AS guests, SUM(held) AS leases, MAX(last_at) AS last_at,
                         newest.reported_secrets AS reported_secrets, newest.reported_complete AS reported_complete,
                         newest.reported_at AS reported_at
-                 FROM matched LEFT JOIN newest ON newest.workload = matched.workload
+                 FROM matched LEFT JOIN newest ON newest.workload = matched.workload AND newest.age = 1
                  GROUP BY matched.workload ORDER BY matched.workload",
             )
             .bind(tenant.as_str())
