@@ -70,7 +70,7 @@ impl KeySource for BrokerKeys<'_> {
         let settings = self.guest.settings.broker_at_boot(self.broker)?;
         let exchange = Exchange::new(settings, detect(&self.guest.paths)?, self.guest.enroll)?;
         let wanted = Wanted { kind: "secret", name: &secret, seal: None, audience: None, csr: None };
-        let answer = Box::pin(exchange.run(Ask { profile: None, grant: Some(wanted) })).await?;
+        let answer = Box::pin(exchange.run(Ask { profile: None, grant: Some(wanted), report: None })).await?;
         answer.secret.ok_or(Failure::Answer { expected: "the grant" })
     }
 }

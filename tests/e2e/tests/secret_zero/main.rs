@@ -107,8 +107,10 @@ fn a_report_that_the_evidence_does_not_commit_to_is_refused() {
 struct Place {
     directory: TempDir,
     broker: Broker,
+    /// Of another trust domain.
+    partner: Broker,
     bridge: u16,
-    _guest: Guest,
+    guest: Guest,
 }
 
 impl Place {
@@ -138,7 +140,9 @@ audiences = ["db.example"]
         broker.put_secret("disk-key", b"0123456789abcdef").unwrap();
         let guest = Guest::start("").unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let place = Self { directory, broker, bridge, _guest: guest };
+        let identity = "[identity]\ntrust_domain = \"partner.example\"\n";
+        let partner = Broker::start(&Setup { more: identity, ..Setup::default() }).unwrap();
+        let place = Self { directory, broker, partner, bridge, guest };
         place.furnish();
         place
     }
@@ -152,6 +156,7 @@ audiences = ["db.example"]
         symlink(&made, self.path("broker")).unwrap();
         symlink(made.join("admin"), self.path("admin")).unwrap();
         symlink(self.broker.ca(), self.path("ca.pem")).unwrap();
+        symlink(self.partner.ca(), self.path("partner-ca.pem")).unwrap();
         fs::create_dir(self.path("bin")).unwrap();
         symlink(binary("countersign").unwrap(), self.path("bin/countersign")).unwrap();
         let settings = format!("broker = {:?}\nbroker_ca = {:?}\ntimeout = 20\n", self.broker.url(), self.broker.ca());
@@ -168,7 +173,7 @@ audiences = ["db.example"]
 
     /// The agent with the guest's hardware, as the image would have it.
     fn install_agent(&self) {
-        let agent = self._guest.agent().unwrap();
+        let agent = self.guest.agent().unwrap();
         let mut script = format!("#!/bin/sh\nexec '{}'", agent.get_program().to_str().unwrap());
         for argument in agent.get_args() {
             script.push_str(&format!(" '{}'", argument.to_str().unwrap()));
@@ -200,6 +205,7 @@ audiences = ["db.example"]
             .env_clear()
             .env("PATH", path)
             .env("BROKER", self.broker.url())
+            .env("PARTNER", self.partner.url())
             .env("BRIDGE", format!("https://127.0.0.1:{}", self.bridge))
             .output()
             .unwrap();
