@@ -37,12 +37,12 @@ impl Backoff {
 }
 
 /// Between a half and the whole of `pause`, so that guests that lost their broker together come back apart.
-fn jittered(pause: Duration, random: u8) -> Duration {
+pub(crate) fn jittered(pause: Duration, random: u8) -> Duration {
     let share = 0.5 + f32::from(random) / 510.0;
     pause.mul_f32(share)
 }
 
-fn random_byte() -> u8 {
+pub(crate) fn random_byte() -> u8 {
     let mut byte = [0];
     // Without randomness the pause is the shortest: still a back-off.
     let _unfilled = SystemRandom::new().fill(&mut byte);

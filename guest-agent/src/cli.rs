@@ -1,5 +1,6 @@
 //! The command line.
 
+mod lease;
 mod scan;
 mod tpm;
 mod unlock;
@@ -11,6 +12,7 @@ use evidence_formats::{binding::Nonce, bytes::ReportData};
 use tee::MetadataService;
 
 pub(crate) use self::{
+    lease::{LeaseArgs, LeaseCommand},
     scan::ScanArgs,
     tpm::{AkChoice, EnrollChoice, TpmArgs},
     unlock::{ConsoleArgs, CryptsetupArgs, UnlockArgs},
@@ -86,6 +88,15 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Attests and writes a credential: a token for another system, or a SPIFFE identity.
     Credentials(CredentialsArgs),
+    /// Serves identities to the workloads of this guest: the SPIFFE Workload API on a Unix socket, and files. Everything is
+    /// renewed by fresh evidence at two thirds of its life, and given back when the agent ends. What is served, and to
+    /// whom, stands in the settings file, in [serve]; SIGHUP has it read again.
+    Serve {
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Renews or gives back what `get` or `credentials` fetched with --lease-file.
+    Lease(LeaseArgs),
     /// Measures an event into a run-time register (TDX) and keeps it in the log that goes with the evidence. It cannot be
     /// taken back until the next boot.
     Extend(ExtendArgs),
@@ -137,6 +148,10 @@ pub(crate) enum Credential {
         /// Directory that gets svid.pem (private key, then certificate) and bundle.pem (the CAs to trust).
         #[arg(long, value_name = "DIR")]
         directory: PathBuf,
+
+        /// Keeps the lease, with the key that renews it, in this file.
+        #[arg(long, value_name = "FILE")]
+        lease_file: Option<PathBuf>,
     },
 }
 
@@ -153,6 +168,10 @@ pub(crate) struct TokenArgs {
     /// Where to write it; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+
+    /// Keeps the lease, with the key that renews it, in this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lease_file: Option<PathBuf>,
 }
 
 /// `extend`
@@ -263,6 +282,10 @@ pub(crate) struct GetArgs {
     /// Has the broker seal the value once more: only this machine opens it, and only in the state that the broker knows.
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) seal: Option<Seal>,
+
+    /// Keeps the lease, with the key that renews it, in this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "seal")]
+    pub(crate) lease_file: Option<PathBuf>,
 }
 
 /// Where a secret is to be opened.

@@ -19,12 +19,14 @@ use crate::{
     console,
     exchange::{Answer, Ask, Exchange, Wanted},
     failure::Failure,
+    lease::Want,
     output::Output,
-    process,
+    process, serve,
     settings::{SettingsError, SettingsFile},
 };
 
 mod credentials;
+mod lease;
 mod scan;
 mod unlock;
 
@@ -47,6 +49,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Scan(args) => scan::scan(&args, &guest),
         Command::Extend(args) => extend(&args, &guest.paths),
         Command::Unlock(args) => unlock::unlock(&args, &guest),
+        Command::Lease(args) => lease::run(&args.command, &guest),
+        Command::Serve { broker } => serve(&broker, cli.config.as_deref(), &guest),
     }
 }
 
@@ -96,6 +100,10 @@ fn attest(args: &AttestArgs, guest: &Guest) -> Result<(), Failure> {
 
 fn get(args: &GetArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::secret(args.out.as_deref(), args.replace)?;
+    if let Some(file) = &args.lease_file {
+        let want = Want::Secret { name: args.secret.clone() };
+        return lease::fetch(want, file, &args.broker, guest, |given| lease::write_value(&output, given));
+    }
     let wanted = Wanted { kind: "secret", name: &args.secret, seal: args.seal, audience: None, csr: None };
     let secret = guest.grant(&args.broker, wanted)?;
     Ok(output.write(secret.expose())?)
@@ -116,6 +124,16 @@ fn enroll(args: &EnrollArgs, guest: &Guest) -> Result<(), Failure> {
     Ok(output.write(&json)?)
 }
 
+fn serve(broker: &BrokerArgs, config: Option<&Path>, guest: &Guest) -> Result<(), Failure> {
+    let settings = guest.settings.serve()?;
+    let reread = || {
+        let reread = SettingsFile::load(config).and_then(|settings| settings.serve());
+        reread.map_err(|error| console::say(&console::chain(&error))).ok()
+    };
+    let exchange = guest.exchange(broker)?;
+    block_on(async move { Ok(serve::run(exchange, settings, reread).await?) })
+}
+
 impl Guest {
     /// One grant, opened.
     fn grant(&self, broker: &BrokerArgs, wanted: Wanted<'_>) -> Result<SecretBytes, Failure> {
@@ -132,8 +150,12 @@ impl Guest {
         broker: &BrokerArgs,
         run: impl AsyncFnOnce(&Exchange) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let exchange = Exchange::new(self.settings.broker(broker)?, detect(&self.paths)?, self.enroll)?;
+        let exchange = self.exchange(broker)?;
         block_on(run(&exchange))
+    }
+
+    fn exchange(&self, broker: &BrokerArgs) -> Result<Exchange, Failure> {
+        Exchange::new(self.settings.broker(broker)?, detect(&self.paths)?, self.enroll)
     }
 }
 

@@ -11,7 +11,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1::{SendRequest, handshake},
-    header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -150,6 +150,15 @@ pub(crate) struct Connection {
     _driver: JoinSet<()>,
 }
 
+/// One request.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    authorization: Option<&'a str>,
+    /// JSON, or nothing.
+    body: Vec<u8>,
+}
+
 impl Connection {
     /// Connects within `left`.
     pub(crate) async fn open(
@@ -188,29 +197,57 @@ impl Connection {
         message: &(impl Serialize + Sync),
         left: Duration,
     ) -> Result<A, TransportError> {
-        let limit = REQUEST_LIMIT.min(left);
+        self.post_as(None, path, message, left).await
+    }
+
+    /// The same, with this `Authorization`.
+    pub(crate) async fn post_as<A: DeserializeOwned>(
+        &mut self,
+        authorization: Option<&str>,
+        path: &str,
+        message: &(impl Serialize + Sync),
+        left: Duration,
+    ) -> Result<A, TransportError> {
         let body = serde_json::to_vec(message).map_err(|error| TransportError::Request(error.into()))?;
-        let exchange = Box::pin(self.exchange(path, body));
+        let call = Call { method: Method::POST, path, authorization, body };
+        self.ask(call, left).await
+    }
+
+    /// Asks without a body and reads the answer, within `left`.
+    pub(crate) async fn call<A: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        authorization: Option<&str>,
+        path: &str,
+        left: Duration,
+    ) -> Result<A, TransportError> {
+        self.ask(Call { method, path, authorization, body: Vec::new() }, left).await
+    }
+
+    async fn ask<A: DeserializeOwned>(&mut self, call: Call<'_>, left: Duration) -> Result<A, TransportError> {
+        let limit = REQUEST_LIMIT.min(left);
+        let exchange = Box::pin(self.exchange(call));
         let answered = timeout(limit, exchange).await;
         let (status, retry_after, body) =
             answered.map_err(|_elapsed| TransportError::Timeout { step: "an answer", limit })??;
         understand(status, retry_after, &body)
     }
 
-    async fn exchange(
-        &mut self,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Option<Duration>, Bytes), TransportError> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
+    async fn exchange(&mut self, call: Call<'_>) -> Result<(StatusCode, Option<Duration>, Bytes), TransportError> {
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(call.path)
             .header(HOST, &self.authority)
-            .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, application/problem+json")
-            .header(hyper::header::USER_AGENT, USER_AGENT)
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| TransportError::Request(error.into()))?;
+            .header(hyper::header::USER_AGENT, USER_AGENT);
+        if !call.body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(authorization) = call.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::new(Bytes::from(call.body)));
+        let request = request.map_err(|error| TransportError::Request(error.into()))?;
         self.sender.ready().await.map_err(TransportError::Broken)?;
         let response = self.sender.send_request(request).await.map_err(TransportError::Broken)?;
         let (status, retry_after) = (response.status(), retry_after(&response));

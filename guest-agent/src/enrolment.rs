@@ -14,6 +14,7 @@ use crate::{
     connection::Connection,
     exchange::{Attempt, Exchange},
     failure::{Failure, Refusal},
+    lease::is_plain,
     protocol::{CHALLENGE, Challenge, ChallengeRequest},
 };
 
@@ -153,14 +154,9 @@ impl Exchange {
     }
 }
 
-/// What may stand in a path as it is.
-fn is_plain(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::lease::is_plain;
 
     #[test]
     fn an_id_of_the_broker_is_no_path() {

@@ -6,10 +6,20 @@ use std::{
 };
 
 use evidence_formats::{
-    binding::BindingDigest, bundle::Bundle, bytes::ReportData, digest::HashAlgorithm, guest_report::GuestReport,
+    binding::{BindingDigest, Nonce},
+    bundle::Bundle,
+    bytes::ReportData,
+    digest::HashAlgorithm,
+    guest_report::GuestReport,
 };
 use keys::{
-    grant::GrantPayload, jwk::TeeKeyType, random::SystemRandom, secret::SecretBytes, tee_key::TeeKeyPair, tpm::TpmGrant,
+    grant::GrantPayload,
+    jwk::TeeKeyType,
+    lease::{LeaseAction, LeaseClaim, LeaseKey},
+    random::SystemRandom,
+    secret::SecretBytes,
+    tee_key::TeeKeyPair,
+    tpm::TpmGrant,
 };
 use rustls::ClientConfig;
 use tee::{
@@ -25,6 +35,7 @@ use crate::{
     console,
     enrolment::{EnrolmentState, is_about_unknown_key},
     failure::{Failure, Refusal},
+    life::Moment,
     protocol::{ATTEST, AttestRequest, AttestResponse, CHALLENGE, Challenge, ChallengeRequest, GrantRequest},
     result,
     settings::BrokerSettings,
@@ -60,6 +71,57 @@ pub(crate) struct Wanted<'a> {
     pub(crate) audience: Option<&'a str>,
     /// X.509-SVID: the certificate signing request, PEM.
     pub(crate) csr: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    /// As the broker reads it; `id` names it in the answer.
+    pub(crate) fn as_request(self, id: &'a str) -> GrantRequest<'a> {
+        GrantRequest {
+            id,
+            r#type: self.kind,
+            name: self.name,
+            seal: self.seal.map(Seal::name),
+            audience: self.audience,
+            csr: self.csr,
+        }
+    }
+}
+
+/// What fresh evidence is shown for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Presentation<'a> {
+    /// What is asked for.
+    pub(crate) grants: &'a [GrantRequest<'a>],
+    /// Form of the result; the broker's default when absent.
+    pub(crate) profile: Option<Profile>,
+    /// What the guest says of itself.
+    pub(crate) report: Option<&'a GuestReport>,
+    /// Whether the key of the leases is asked for.
+    pub(crate) renewable: bool,
+    /// The lease to renew; absent: a new one.
+    pub(crate) renewal: Option<Renewal<'a>>,
+}
+
+/// A lease that is to be renewed, and what proves it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Renewal<'a> {
+    pub(crate) lease: &'a str,
+    pub(crate) key: &'a LeaseKey,
+}
+
+/// The broker's answer to evidence.
+pub(crate) struct Presented {
+    pub(crate) response: AttestResponse,
+    /// What opens it.
+    pub(crate) key: TeeKeyPair,
+    /// Before the broker was asked: every life is counted from here.
+    pub(crate) asked_at: Moment,
+}
+
+/// `Authorization` of a request over a lease.
+pub(crate) fn authorization(key: &LeaseKey, action: LeaseAction, lease: &str, nonce: &Nonce, tee_key: &str) -> String {
+    let claim = LeaseClaim { action, lease, nonce: nonce.as_bytes(), tee_key };
+    format!("Lease {nonce}.{}", key.prove(&claim))
 }
 
 /// What the broker gave.
@@ -130,7 +192,7 @@ impl Exchange {
         }
     }
 
-    async fn enrols(&self) -> Result<bool, Failure> {
+    pub(crate) async fn enrols(&self) -> Result<bool, Failure> {
         match self.enroll {
             EnrollChoice::Auto => self.has_tpm().await,
             EnrollChoice::Never => Ok(false),
@@ -164,30 +226,14 @@ impl Exchange {
     }
 
     async fn once(&self, ask: Ask<'_>, time: &Backoff) -> Result<Answer, Attempt> {
-        let mut connection = self.connect(time).await?;
-        let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
-        let key = fresh_key(self.settings.key_kind)?;
-        let binding = BindingDigest::native_reporting(&nonce, key.public(), ask.report)
-            .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
-        let evidence = self.evidence(binding.report_data()).await?;
-        let wanted = ask.grant.map(|wanted| GrantRequest {
-            id: GRANT_ID,
-            r#type: wanted.kind,
-            name: wanted.name,
-            seal: wanted.seal.map(Seal::name),
-            audience: wanted.audience,
-            csr: wanted.csr,
-        });
-        let request = AttestRequest {
-            nonce: &nonce,
-            tee_key: key.public(),
-            evidence: &evidence,
+        let wanted = ask.grant.map(|wanted| wanted.as_request(GRANT_ID));
+        let presentation = Presentation {
             grants: wanted.as_slice(),
-            profile: ask.profile.map(Profile::tag),
-            guest_report: ask.report,
+            profile: ask.profile,
+            report: ask.report,
+            ..Presentation::default()
         };
-        let response: AttestResponse = connection.post(ATTEST, &request, time.left()).await?;
-        result::is_ours(&response.result, &nonce, key.public()).map_err(Failure::from)?;
+        let Presented { response, key, .. } = self.present(presentation, time).await?;
         let Some(Wanted { name, seal, .. }) = ask.grant else {
             return Ok(Answer { result: response.result, secret: None });
         };
@@ -198,6 +244,36 @@ impl Exchange {
             Err(_for_us_alone) => return Err(Failure::Answer { expected: "a secret sealed to the TPM" }.into()),
         };
         Ok(Answer { result: response.result, secret: Some(secret) })
+    }
+
+    /// Shows fresh evidence once, and makes sure that the answer is to it.
+    pub(crate) async fn present(&self, what: Presentation<'_>, time: &Backoff) -> Result<Presented, Attempt> {
+        let mut connection = self.connect(time).await?;
+        let asked_at = Moment::now();
+        let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
+        let key = fresh_key(self.settings.key_kind)?;
+        let binding = BindingDigest::native_reporting(&nonce, key.public(), what.report)
+            .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
+        let evidence = self.evidence(binding.report_data()).await?;
+        let request = AttestRequest {
+            nonce: &nonce,
+            tee_key: key.public(),
+            evidence: &evidence,
+            grants: what.grants,
+            profile: what.profile.map(Profile::tag),
+            renewable: what.renewable,
+            guest_report: what.report,
+        };
+        let response: AttestResponse = match what.renewal {
+            None => connection.post(ATTEST, &request, time.left()).await?,
+            Some(Renewal { lease, key: lease_key }) => {
+                let tee_key = key.public().thumbprint();
+                let proof = authorization(lease_key, LeaseAction::Renew, lease, &nonce, &tee_key);
+                connection.post_as(Some(&proof), &format!("/v1/leases/{lease}/renew"), &request, time.left()).await?
+            }
+        };
+        result::is_ours(&response.result, &nonce, key.public()).map_err(Failure::from)?;
+        Ok(Presented { response, key, asked_at })
     }
 
     async fn evidence(&self, report_data: ReportData) -> Result<Bundle, Failure> {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     connection::TransportError, console, luks::CryptsetupError, output::OutputError, protocol::Problem,
-    result::ResultError, scan::ScanError, settings::SettingsError, unlock::SocketError,
+    result::ResultError, scan::ScanError, serve::ServeError, settings::SettingsError, unlock::SocketError,
 };
 
 /// Why a command failed.
@@ -21,6 +21,9 @@ pub enum Failure {
     /// The output cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// Nothing can be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// An argument's file is no good.
     #[error("expected {expected} in {}", path.display())]
     Argument {
@@ -172,6 +175,7 @@ impl Failure {
             Self::Refused(_) | Self::AwaitingApproval { .. } | Self::Found { .. } => 1,
             Self::Settings(_)
             | Self::Output(_)
+            | Self::Serve(_)
             | Self::Argument { .. }
             | Self::Event(_)
             | Self::Process(_)
@@ -227,6 +231,7 @@ impl Failure {
             | Self::Scan(_)
             | Self::NoTpm
             | Self::Output(_)
+            | Self::Serve(_)
             | Self::Argument { .. }
             | Self::Process(_)
             | Self::Event(_)

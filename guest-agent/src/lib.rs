@@ -13,13 +13,17 @@ mod console;
 mod enrolment;
 mod exchange;
 mod failure;
+mod lease;
+mod life;
 mod luks;
 mod output;
 mod process;
 mod protocol;
 mod result;
 mod scan;
+mod serve;
 mod settings;
+mod svid;
 mod tls;
 mod unlock;
 
@@ -32,6 +36,7 @@ pub use crate::{
     output::OutputError,
     result::ResultError,
     scan::{RulesError, ScanError},
+    serve::{ServeError, ServeSettingsError, SinkError},
     settings::{SettingsError, SettingsFile},
     tls::PinError,
     unlock::SocketError,

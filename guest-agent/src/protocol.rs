@@ -28,6 +28,9 @@ pub(crate) struct AttestRequest<'a> {
     pub(crate) grants: &'a [GrantRequest<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<&'static str>,
+    /// Asks for the key that renews and releases the leases.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) renewable: bool,
     /// What the guest says of itself; the evidence is bound to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) guest_report: Option<&'a GuestReport>,
@@ -36,7 +39,7 @@ pub(crate) struct AttestRequest<'a> {
 /// One thing that is asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct GrantRequest<'a> {
-    pub(crate) id: &'static str,
+    pub(crate) id: &'a str,
     pub(crate) r#type: &'static str,
     pub(crate) name: &'a str,
     /// `tpm`: only the guest's TPM opens it.
@@ -55,6 +58,8 @@ pub(crate) struct GrantRequest<'a> {
 pub(crate) struct AttestResponse {
     pub(crate) attestation_id: String,
     pub(crate) result: String,
+    /// Sealed; when it was asked for.
+    pub(crate) lease_key: Option<Sealed>,
     #[serde(default)]
     pub(crate) grants: Vec<GrantResponse>,
     #[serde(default)]
@@ -66,6 +71,31 @@ pub(crate) struct AttestResponse {
 pub(crate) struct GrantResponse {
     pub(crate) id: String,
     pub(crate) sealed: Sealed,
+    pub(crate) lease: Lease,
+}
+
+/// How long a grant may be held.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) id: String,
+    /// RFC 3339, by the broker's clock.
+    pub(crate) expires_at: String,
+}
+
+/// `GET /v1/leases/{id}`
+#[derive(Debug, Deserialize)]
+pub(crate) struct Standing {
+    /// The leases that are open.
+    pub(crate) leases: Vec<Lease>,
+    /// Whether the broker waited as long as it was asked to.
+    pub(crate) waited: bool,
+}
+
+/// `DELETE /v1/leases/{id}`
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ended {
+    /// How many leases ended.
+    pub(crate) ended: u64,
 }
 
 /// A grant that the release policy denies.

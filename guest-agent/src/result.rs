@@ -29,6 +29,9 @@ pub enum ResultError {
 struct Claims {
     eat_nonce: Option<OneOrMany>,
     cnf: Option<Confirmation>,
+    iat: Option<i64>,
+    iss: Option<String>,
+    sub: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +60,21 @@ pub(crate) fn is_ours(token: &str, nonce: &Nonce, key: &TeePublicKey) -> Result<
     }
     let ours = serde_json::to_value(key).map_err(|_unserializable| ResultError::Key)?;
     if claims.cnf.and_then(|confirmation| confirmation.jwk) == Some(ours) { Ok(()) } else { Err(ResultError::Key) }
+}
+
+/// When the broker made `token`, by its clock, seconds since the epoch.
+pub(crate) fn issued_at(token: &str) -> Option<i64> {
+    claims(token)?.iat
+}
+
+/// Whom `token` is about, whoever says so.
+pub(crate) fn subject(token: &str) -> Option<String> {
+    claims(token)?.sub
+}
+
+/// Who made `token`, as it says itself.
+pub(crate) fn issuer(token: &str) -> Option<String> {
+    claims(token)?.iss
 }
 
 fn claims(token: &str) -> Option<Claims> {

@@ -22,6 +22,7 @@ use thiserror::Error;
 use self::{tpm::TpmSection, unlock::UnlockSection};
 use crate::{
     cli::{BrokerArgs, KeyKind, TeeArgs},
+    serve::{ServeSection, ServeSettings, ServeSettingsError},
     tls::{BrokerPins, PinError},
 };
 
@@ -52,6 +53,7 @@ pub struct SettingsFile {
     privilege_level: Option<u8>,
     tpm: TpmSection,
     unlock: UnlockSection,
+    serve: ServeSection,
 }
 
 /// Why the settings are no good.
@@ -107,6 +109,9 @@ pub enum SettingsError {
     /// No PCRs.
     #[error(transparent)]
     Pcrs(#[from] NotPcrs),
+    /// What is to be served is no good.
+    #[error(transparent)]
+    Serve(#[from] ServeSettingsError),
     /// A number out of its range.
     #[error("expected {setting} between {least} and {most}, found {found}")]
     Range {
@@ -177,6 +182,14 @@ impl SettingsFile {
                 (None, None) => default.metadata,
             },
         })
+    }
+
+    /// What to serve.
+    ///
+    /// # Errors
+    /// When there is nothing to serve, or it is to nobody.
+    pub(crate) fn serve(&self) -> Result<ServeSettings, SettingsError> {
+        Ok(ServeSettings::new(self.serve.clone())?)
     }
 
     /// Whom to ask.

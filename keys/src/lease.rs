@@ -23,6 +23,8 @@ pub enum LeaseAction {
     Release,
     /// The trust bundles that go with it.
     Bundles,
+    /// How it stands.
+    Watch,
 }
 
 impl LeaseAction {
@@ -31,6 +33,7 @@ impl LeaseAction {
             Self::Renew => "renew",
             Self::Release => "release",
             Self::Bundles => "bundles",
+            Self::Watch => "watch",
         }
     }
 }
@@ -141,6 +144,7 @@ mod tests {
         let others = [
             LeaseClaim { action: LeaseAction::Release, ..CLAIM },
             LeaseClaim { action: LeaseAction::Bundles, ..CLAIM },
+            LeaseClaim { action: LeaseAction::Watch, ..CLAIM },
             LeaseClaim { lease: "l2", ..CLAIM },
             LeaseClaim { nonce: &[8; 32], ..CLAIM },
             LeaseClaim { tee_key: "", ..CLAIM },

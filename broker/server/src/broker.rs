@@ -60,6 +60,8 @@ pub(crate) struct Broker {
     pub(crate) stopping: CancellationToken,
     /// One permit for each event stream.
     pub(crate) streams: Arc<Semaphore>,
+    /// One permit for each guest that waits for an end of its leases; half of the connections at most.
+    pub(crate) watchers: Semaphore,
     pub(crate) keyring: ArcSwap<KeyRing>,
     pub(crate) identity: Identity,
     pub(crate) exceptions: Exceptions,
@@ -127,6 +129,7 @@ impl Broker {
             newest_event: watch::channel(newest_event).0,
             stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            watchers: Semaphore::new(config.limits.connections.div_ceil(2)),
             keyring: ArcSwap::from_pointee(keyring),
             identity: config.identity.clone(),
             exceptions: config.exceptions.clone(),

@@ -26,7 +26,11 @@ fn the_sample_names_every_setting_and_is_valid() {
         privilege_level,
         tpm,
         unlock: UnlockSection { timeout: disk_timeout, console, cryptsetup, runtime_directory: directory, secrets },
+        serve,
     } = parse(&sample).unwrap();
+    let served = ServeSettings::new(serve).unwrap();
+    assert_eq!((served.entries.len(), served.sinks.len()), (1, 1));
+    assert_eq!(served, ServeSettings { socket: "/run/countersign/workload.sock".into(), ..served.clone() });
     assert_eq!(BrokerAddress::parse(&broker.unwrap()).unwrap().port, 8443);
     assert!(BrokerPins::load(None, &broker_spki).is_ok());
     assert_eq!(broker_ca.unwrap(), Path::new("/etc/countersign/broker-ca.pem"));

@@ -10,6 +10,7 @@ mod azure;
 mod error;
 mod event_log;
 mod init_data;
+mod peer;
 mod rtmr;
 pub mod sev_guest;
 mod snp;
@@ -24,6 +25,7 @@ pub use crate::{
     attester::{Attester, Collected, Paths, detect},
     azure::{MetadataError, MetadataService, NotAService, ParavisorError},
     error::{AttestError, Warning},
+    peer::peer_process,
     rtmr::{ExtendError, RegisterPaths, extend},
     vtpm::{AkSource, EnrolmentKeys, GuestTpm, TpmSettings},
 };

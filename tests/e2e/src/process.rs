@@ -43,6 +43,12 @@ impl Process {
         Ok(self.0.try_wait()?)
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod enroll;
 mod events;
 pub(crate) mod identity;
 mod identity_documents;
+mod lease_watch;
 mod leases;
 pub(crate) mod listener;
 mod mirror;
@@ -49,7 +50,7 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/v1/attest", post(attest::attest))
         .route("/v1/enroll", post(enroll::begin))
         .route("/v1/enroll/{id}", post(enroll::complete))
-        .route("/v1/leases/{id}", delete(leases::release))
+        .route("/v1/leases/{id}", delete(leases::release).get(lease_watch::watch))
         .route("/v1/leases/{id}/renew", post(leases::renew))
         .route("/v1/leases/{id}/bundles", get(bundles::bundles))
         .route("/v1/events", get(events::events))
