@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod bundle;
 mod cli;
 mod clock;
 mod commands;

@@ -9,7 +9,10 @@ use rustls::server::ParsedCertificate;
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 
-use crate::failure::Failure;
+use crate::{
+    bundle::{Bundle, BundleDocument},
+    failure::Failure,
+};
 
 /// Most certificates of a chain or a bundle.
 const CERTIFICATES: usize = 32;
@@ -30,8 +33,8 @@ pub(crate) struct X509Svid {
     pub(crate) key: SecretBytes,
     /// The authorities, DER.
     pub(crate) bundle: Vec<Vec<u8>>,
-    /// The authorities of foreign trust domains, by name, DER.
-    pub(crate) federated: BTreeMap<String, Vec<Vec<u8>>>,
+    /// The bundles of trust domains that came with it, by SPIFFE ID.
+    pub(crate) trusted: BTreeMap<String, Bundle>,
 }
 
 /// What the broker answers; the texts are PEM.
@@ -40,8 +43,9 @@ struct Answer {
     spiffe_id: String,
     certificate: String,
     bundle: String,
+    /// SPIFFE bundles by the name of their trust domain, where the broker federates.
     #[serde(default)]
-    federated_bundles: BTreeMap<String, String>,
+    trust_bundles: BTreeMap<String, BundleDocument>,
 }
 
 impl PendingKey {
@@ -73,15 +77,15 @@ impl PendingKey {
             return Err(wrong("a certificate for the key that was made here"));
         }
         let bundle = certificates(&answer.bundle).ok_or(wrong("a bundle of authorities"))?;
-        let federated = answer.federated_bundles.into_iter();
-        let federated =
-            federated.map(|(domain, pem)| certificates(&pem).map(|ders| (domain, ders))).collect::<Option<_>>();
+        // A bundle without authorities says that its trust domain is trusted no more.
+        let trusted = answer.trust_bundles.into_iter();
+        let trusted = trusted.filter_map(|(name, document)| Some((format!("spiffe://{name}"), document.bundle()?)));
         Ok(X509Svid {
             spiffe_id: answer.spiffe_id,
             chain,
             key: SecretBytes::new(self.key.serialize_der()),
             bundle,
-            federated: federated.ok_or(wrong("bundles of authorities"))?,
+            trusted: trusted.collect(),
         })
     }
 }

@@ -19,8 +19,9 @@ use super::{
     settings::Entry,
     updates::{Read, Updates},
     validate,
-    world::{Bundle, Certificate, Standing, World},
+    world::{Certificate, Standing, World},
 };
+use crate::bundle::Bundle;
 
 /// What every request must say (§4.1), so that nobody is led here by a URL.
 const HEADER: &str = "workload.spiffe.io";

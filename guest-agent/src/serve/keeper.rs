@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     schedule::Schedule,
+    trust,
     world::{Change, World},
 };
 use crate::{
     backoff::{Backoff, jittered, random_byte},
+    bundle::Bundle,
     console,
     enrolment::{EnrolmentState, is_about_unknown_key},
     exchange::{Attempt, Exchange},
@@ -36,8 +38,8 @@ const RELEASE: Duration = Duration::from_secs(5);
 pub(crate) struct Keeping {
     pub(crate) exchange: Exchange,
     pub(crate) world: Change,
-    /// Told after every attestation that passed.
-    pub(crate) issued: Notify,
+    /// Told when a certificate came without the bundle of the same moment.
+    pub(crate) untrusted: Notify,
 }
 
 /// Keeps what one attestation is good for.
@@ -102,7 +104,10 @@ impl Keeper {
             None => self.open(&time).await,
         };
         match outcome {
-            Ok(issue) => self.accept(issue),
+            Ok(issue) => {
+                let bundle = trust::now(&self.shared.exchange, &issue.given).await;
+                self.accept(issue, bundle)
+            }
             Err(Attempt::Again(error)) => {
                 console::say(&format!("the broker gives no answer: {}", console::chain(&error)));
                 self.schedule.unreachable(error.retry_after())
@@ -131,8 +136,8 @@ impl Keeper {
         }
     }
 
-    /// Hands out what was given.
-    fn accept(&mut self, issue: Issue) -> Duration {
+    /// Hands out what was given, together with the bundle that it belongs to.
+    fn accept(&mut self, issue: Issue, bundle: Option<Bundle>) -> Duration {
         let Issue { session, given, denied } = issue;
         for (want, refusal) in &denied {
             console::say(&format!("{want} is not given: {}", in_words(refusal)));
@@ -153,8 +158,11 @@ impl Keeper {
             for (want, _) in &denied {
                 world.take(want, true);
             }
+            match bundle {
+                Some(bundle) => world.trust = trust::learn(world, bundle).unwrap_or_else(|| Arc::clone(&world.trust)),
+                None => self.shared.untrusted.notify_one(),
+            }
         });
-        self.shared.issued.notify_one();
         match soonest {
             Some(life) => self.schedule.renewal(life),
             None => self.schedule.refused(),

@@ -30,6 +30,7 @@ mod proto {
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -100,11 +101,12 @@ pub(crate) async fn run(
     for sink in settings.sinks.iter() {
         files::prepare(sink)?;
     }
+    allow_descriptors(settings.limits.connections);
     let socket = Socket::open(&settings.socket)
         .map_err(|source| ServeError::Socket { path: settings.socket.clone(), source })?;
     let world = World { entries: Arc::clone(&settings.entries), ..World::default() };
     let (world, worlds) = watch::channel(Arc::new(world));
-    let shared = Arc::new(Keeping { exchange, world, issued: Notify::new() });
+    let shared = Arc::new(Keeping { exchange, world, untrusted: Notify::new() });
     let stop = CancellationToken::new();
     let listening = tokio::spawn(socket.serve(Api::new(worlds), settings.limits, stop.clone()));
     let following = tokio::spawn(trust::follow(Arc::clone(&shared), stop.clone()));
@@ -123,6 +125,17 @@ pub(crate) async fn run(
         console::say("not everything ended in time");
     }
     outcome
+}
+
+/// Asks for as many file descriptors as connections may need: each has a socket and the handle of its process.
+fn allow_descriptors(connections: usize) {
+    let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(128);
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(needed, |most| most.min(needed));
+    if current.is_some_and(|current| current < wanted) {
+        // With fewer, connections beyond them are refused.
+        let _fewer = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
 }
 
 impl Service {

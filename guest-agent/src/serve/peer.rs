@@ -46,7 +46,11 @@ struct Process {
 
 /// The digests of programs that are running, by file.
 #[derive(Debug, Default)]
-pub(crate) struct Digests(Mutex<HashMap<FileId, [u8; 32]>>);
+pub(crate) struct Digests {
+    known: Mutex<HashMap<FileId, [u8; 32]>>,
+    /// One file is read at a time: who has many large ones waits.
+    reading: tokio::sync::Mutex<()>,
+}
 
 /// A file and its state: another content is another id, whoever wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +136,10 @@ impl Digests {
         if let Some(known) = self.lock().get(&id) {
             return Ok(*known);
         }
+        let _turn = self.reading.lock().await;
+        if let Some(known) = self.lock().get(&id) {
+            return Ok(*known);
+        }
         let digest = spawn_blocking(move || digest(file)).await.map_err(io::Error::other)??;
         let mut programs = self.lock();
         if programs.len() >= PROGRAMS {
@@ -142,7 +150,7 @@ impl Digests {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, [u8; 32]>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) fn svid(trust: &Trust, token: &str, audience: &str) -> Result<Validat
     // Only to find the keys; it is believed after the signature.
     let subject = result::subject(token).ok_or_else(|| refused("expected a JWT with a subject"))?;
     let domain = trust_domain(&subject).ok_or_else(|| refused("expected a SPIFFE ID as its subject"))?;
+    if trust.own.is_none() {
+        return Err(Status::unavailable("the trust bundle is not known yet"));
+    }
     let bundle = trust.bundles.get(&domain).ok_or_else(|| refused("expected a known trust domain"))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
@@ -80,7 +83,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::serve::world::Bundle;
+    use crate::bundle::Bundle;
 
     fn signed(claims: serde_json::Value) -> (Trust, String) {
         let key = SigningKey::generate(SignatureAlgorithm::Es256, &mut SystemRandom::new()).unwrap();

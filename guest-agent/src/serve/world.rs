@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use keys::{secret::SecretBytes, sign::Jwks};
+use keys::secret::SecretBytes;
 use prost::bytes::Bytes;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::settings::Entry;
 use crate::{
+    bundle::Bundle,
     lease::{Given, Want},
     life::Life,
     svid::X509Svid,
@@ -71,24 +72,6 @@ pub(crate) struct Trust {
     pub(crate) own: Option<String>,
     /// What is known of each.
     pub(crate) bundles: BTreeMap<String, Bundle>,
-}
-
-/// What verifies the SVIDs of one trust domain.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Bundle {
-    /// Authorities, DER.
-    pub(crate) authorities: Vec<Vec<u8>>,
-    /// JWK set as JSON.
-    pub(crate) jwks: Bytes,
-    /// The same, read.
-    pub(crate) keys: Jwks,
-}
-
-impl Bundle {
-    /// The authorities, DER one after the other.
-    pub(crate) fn der(&self) -> Bytes {
-        self.authorities.concat().into()
-    }
 }
 
 /// The one place where the world changes.

@@ -1,9 +1,6 @@
 //! How identities end, and what workloads see of it.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use e2e::{guest::can_mount, process::Said};
 use tokio_stream::StreamExt;
@@ -119,5 +116,4 @@ fn an_orderly_end_gives_leases_back() {
     assert!(!open().contains("svid/web"), "{}", open());
     assert!(!agent.socket().exists(), "{}", agent.log());
     assert!(agent.log().contains("3 leases given back"), "{}", agent.log());
-    sleep(Duration::from_millis(1));
 }

@@ -36,7 +36,7 @@ fn the_service_manager_is_told_how_things_are() {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
     });
     let before = wait("READY=1");
-    assert!(before.iter().any(|said| said.contains("STATUS=")) || !before.is_empty());
+    assert!(before.first().unwrap().contains("STATUS=waits for the broker"), "{before:?}");
     wait("STATUS=identities: 1");
     wait("WATCHDOG=1");
     agent.process.signal(rustix::process::Signal::HUP).unwrap();
