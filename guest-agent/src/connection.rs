@@ -224,6 +224,20 @@ impl Connection {
         self.ask(Call { method, path, authorization, body: Vec::new() }, left).await
     }
 
+    /// Asks for something that is no JSON, within `left`.
+    pub(crate) async fn text(&mut self, path: &str, left: Duration) -> Result<String, TransportError> {
+        let limit = REQUEST_LIMIT.min(left);
+        let call = Call { method: Method::GET, path, authorization: None, body: Vec::new() };
+        let answered = timeout(limit, Box::pin(self.exchange(call))).await;
+        let (status, retry_after, body) =
+            answered.map_err(|_elapsed| TransportError::Timeout { step: "an answer", limit })??;
+        if status != StatusCode::OK {
+            return understand(status, retry_after, &body);
+        }
+        let text = String::from_utf8(body.into());
+        text.map_err(|_binary| TransportError::NotOurs { status: status.as_u16(), source: None })
+    }
+
     async fn ask<A: DeserializeOwned>(&mut self, call: Call<'_>, left: Duration) -> Result<A, TransportError> {
         let limit = REQUEST_LIMIT.min(left);
         let exchange = Box::pin(self.exchange(call));

@@ -30,7 +30,6 @@ struct Claims {
     eat_nonce: Option<OneOrMany>,
     cnf: Option<Confirmation>,
     iat: Option<i64>,
-    iss: Option<String>,
     sub: Option<String>,
 }
 
@@ -70,11 +69,6 @@ pub(crate) fn issued_at(token: &str) -> Option<i64> {
 /// Whom `token` is about, whoever says so.
 pub(crate) fn subject(token: &str) -> Option<String> {
     claims(token)?.sub
-}
-
-/// Who made `token`, as it says itself.
-pub(crate) fn issuer(token: &str) -> Option<String> {
-    claims(token)?.iss
 }
 
 fn claims(token: &str) -> Option<Claims> {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::{
+    keeper::Keeping,
     peer::{Digests, Peer},
     proto::{
         JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
@@ -17,8 +18,9 @@ use super::{
         spiffe_workload_api_server::SpiffeWorkloadApi,
     },
     settings::Entry,
+    status::Statuses,
     updates::{Read, Updates},
-    validate,
+    validate::{self, Validated},
     world::{Certificate, Standing, World},
 };
 use crate::bundle::Bundle;
@@ -31,6 +33,7 @@ const HEADER: &str = "workload.spiffe.io";
 pub(crate) struct Api {
     worlds: watch::Receiver<Arc<World>>,
     digests: Arc<Digests>,
+    statuses: Arc<Statuses>,
 }
 
 /// Who asks, and what of the world is theirs.
@@ -41,9 +44,10 @@ struct Caller {
 }
 
 impl Api {
-    /// Over what `worlds` shows.
-    pub(crate) fn new(worlds: watch::Receiver<Arc<World>>) -> Self {
-        Self { worlds, digests: Arc::default() }
+    /// Over what is kept.
+    pub(crate) fn new(shared: &Arc<Keeping>) -> Self {
+        let statuses = Arc::new(Statuses::new(Arc::clone(shared)));
+        Self { worlds: shared.world.subscribe(), digests: Arc::default(), statuses }
     }
 
     /// Matches the caller against the entries. Whoever matches none is refused.
@@ -121,7 +125,11 @@ impl SpiffeWorkloadApi for Api {
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
         let caller = self.caller(&request).await?;
         let asked = request.get_ref();
-        Ok(Response::new(validate::svid(&caller.world.trust, &asked.svid, &asked.audience)?))
+        let Validated { answer, lease } = validate::svid(&caller.world.trust, &asked.svid, &asked.audience)?;
+        if let Some(lease) = lease {
+            self.statuses.require(&lease.issuer, &lease.place, validate::now()).await?;
+        }
+        Ok(Response::new(answer))
     }
 }
 

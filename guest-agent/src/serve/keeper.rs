@@ -170,10 +170,11 @@ impl Keeper {
     }
 
     async fn fail(&mut self, failure: &Failure) -> Duration {
-        console::say(&match failure {
-            Failure::Refused(refusal) => format!("the broker refuses: {}", in_words(refusal)),
-            other => console::chain(other),
-        });
+        if let Failure::Refused(refusal) = failure {
+            console::say(&format!("the broker refuses: {}", in_words(refusal)));
+        } else {
+            console::say(&console::chain(failure));
+        }
         match verdict(failure) {
             Verdict::Undecided => self.schedule.unreachable(None),
             Verdict::Ended => self.end(&Ending::All),
@@ -277,15 +278,15 @@ async fn watch_once(exchange: &Exchange, session: &Session) -> Result<Ending, At
 
 /// By the stage that refused (see the broker's codes).
 fn verdict(failure: &Failure) -> Verdict {
-    match failure {
-        Failure::Refused(refusal) => match refusal.code.as_str() {
-            "release.lease.ended" | "release.lease.proof" => Verdict::Ended,
-            code => match code.split('.').next().unwrap_or_default() {
-                "authenticate" | "baseline" | "reference" | "policy" | "release" | "enroll" => Verdict::Refused,
-                _ => Verdict::Undecided,
-            },
-        },
-        Failure::AwaitingApproval { .. } => Verdict::Refused,
+    if let Failure::AwaitingApproval { .. } = failure {
+        return Verdict::Refused;
+    }
+    let Failure::Refused(refusal) = failure else { return Verdict::Undecided };
+    if matches!(refusal.code.as_str(), "release.lease.ended" | "release.lease.proof") {
+        return Verdict::Ended;
+    }
+    match refusal.code.split('.').next().unwrap_or_default() {
+        "authenticate" | "baseline" | "reference" | "policy" | "release" | "enroll" => Verdict::Refused,
         _ => Verdict::Undecided,
     }
 }

@@ -115,6 +115,7 @@ fn handed_over() -> io::Result<Option<net::UnixListener>> {
         None if names.is_empty() => return Ok(None),
         None => return Err(io::Error::other("expected a socket with FileDescriptorName=workload")),
     };
+    // Marks it close-on-exec besides: programs that are run after a change of files get no socket.
     listenfd::ListenFd::from_env().take_unix_listener(place)
 }
 

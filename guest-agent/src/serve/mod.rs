@@ -16,6 +16,7 @@ mod reload;
 mod schedule;
 mod selector;
 mod settings;
+mod status;
 mod trust;
 mod updates;
 mod validate;
@@ -105,10 +106,10 @@ pub(crate) async fn run(
     let socket = Socket::open(&settings.socket)
         .map_err(|source| ServeError::Socket { path: settings.socket.clone(), source })?;
     let world = World { entries: Arc::clone(&settings.entries), ..World::default() };
-    let (world, worlds) = watch::channel(Arc::new(world));
+    let (world, _) = watch::channel(Arc::new(world));
     let shared = Arc::new(Keeping { exchange, world, untrusted: Notify::new() });
     let stop = CancellationToken::new();
-    let listening = tokio::spawn(socket.serve(Api::new(worlds), settings.limits, stop.clone()));
+    let listening = tokio::spawn(socket.serve(Api::new(&shared), settings.limits, stop.clone()));
     let following = tokio::spawn(trust::follow(Arc::clone(&shared), stop.clone()));
     let mut service = Service::new(shared, settings);
     service.start_keepers();

@@ -27,7 +27,8 @@ pub(crate) struct Manager {
 impl Manager {
     /// The one that started us, if any.
     pub(crate) fn new(ready: Ready) -> Self {
-        let watchdog = sd_notify::watchdog_enabled().map(|limit| interval((limit / 2).max(Duration::from_millis(10))));
+        let half = |limit: Duration| limit.checked_div(2).unwrap_or_default().max(Duration::from_millis(10));
+        let watchdog = sd_notify::watchdog_enabled().map(|limit| interval(half(limit)));
         Self { ready, told_ready: false, watchdog, status: String::new(), started: Instant::now() }
     }
 

@@ -46,8 +46,9 @@ impl Schedule {
 }
 
 fn renewal(length: Duration, left: Duration, random: u8) -> Duration {
-    let early = (length / 10).mul_f32(f32::from(random) / 255.0);
-    left.saturating_sub(length / 3).saturating_sub(early)
+    let part = |of: u32| length.checked_div(of).unwrap_or_default();
+    let early = part(10).mul_f32(f32::from(random) / 255.0);
+    left.saturating_sub(part(3)).saturating_sub(early)
 }
 
 #[cfg(test)]

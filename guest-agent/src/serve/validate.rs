@@ -3,11 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keys::{
-    sign::SignatureAlgorithm,
-    token::{Audience, Expected, TOKEN_LIMIT, verify},
+    relying::{self, Presented},
+    status::StatusPlace,
+    token::{Audience, TOKEN_LIMIT},
 };
 use prost_types::{ListValue, NullValue, Struct, Value, value::Kind};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use tonic::Status;
 
 use super::{proto::ValidateJwtsvidResponse, world::Trust};
@@ -18,8 +19,30 @@ const LEEWAY: u32 = 5;
 /// Deepest nesting of claims.
 const DEPTH: usize = 16;
 
-/// The identity and claims of `token`, when it holds for `audience`.
-pub(crate) fn svid(trust: &Trust, token: &str, audience: &str) -> Result<ValidateJwtsvidResponse, Status> {
+/// Where the lease of a token that verified stands.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// Who issued the token.
+    pub(crate) issuer: String,
+    /// The place in one of the issuer's lists.
+    pub(crate) place: StatusPlace,
+}
+
+/// A token that verified.
+pub(crate) struct Validated {
+    pub(crate) answer: ValidateJwtsvidResponse,
+    /// Where its lease stands, for a token of our own trust domain. Others keep their lists to themselves.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
+/// The identity and claims of `token`, when it is one for `audience`.
+pub(crate) fn svid(trust: &Trust, token: &str, audience: &str) -> Result<Validated, Status> {
     if audience.is_empty() || token.is_empty() || token.len() > TOKEN_LIMIT {
         return Err(Status::invalid_argument("expected an audience and a token"));
     }
@@ -31,20 +54,19 @@ pub(crate) fn svid(trust: &Trust, token: &str, audience: &str) -> Result<Validat
         return Err(Status::unavailable("the trust bundle is not known yet"));
     }
     let bundle = trust.bundles.get(&domain).ok_or_else(|| refused("expected a known trust domain"))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let expected = Expected {
-        algorithms: &SignatureAlgorithm::ALL,
-        // The key says whose the token is (JWT-SVID §3); the issuer is not looked at.
-        issuer: &result::issuer(token).ok_or_else(|| refused("expected a JWT with an issuer"))?,
+    let terms = relying::Trust {
+        jwks: &bundle.keys,
+        issuer: domain.strip_prefix("spiffe://").unwrap_or_default(),
         audience: Audience::Exactly(audience),
-        now,
+        now: now(),
         leeway: LEEWAY,
     };
-    let claims: Map<String, Json> =
-        verify(token, &bundle.keys, &expected).map_err(|error| refused(&error.to_string()))?;
-    let fields = claims.into_iter().map(|(name, claim)| (name, value(claim, DEPTH))).collect();
-    Ok(ValidateJwtsvidResponse { spiffe_id: subject, claims: Some(Struct { fields }) })
+    let svid = relying::jwt_svid(token, &terms, Presented::Bearer).map_err(|error| refused(&error.to_string()))?;
+    let issuer = svid.claims.get("iss").and_then(Json::as_str).map(str::to_owned);
+    let lease = svid.status.zip(issuer).filter(|_| trust.own.as_ref() == Some(&domain));
+    let lease = lease.map(|(place, issuer)| Lease { issuer, place });
+    let Kind::StructValue(claims) = kind(svid.claims, DEPTH) else { return Err(refused("expected claims")) };
+    Ok(Validated { answer: ValidateJwtsvidResponse { spiffe_id: svid.spiffe_id, claims: Some(claims) }, lease })
 }
 
 /// The SPIFFE ID of the trust domain of a SPIFFE ID with a path.
@@ -54,21 +76,21 @@ fn trust_domain(id: &str) -> Option<String> {
 }
 
 /// JSON as a protocol buffer; what is nested too deep is left out.
-fn value(json: Json, depth: usize) -> Value {
+fn kind(json: Json, depth: usize) -> Kind {
     let below = depth.saturating_sub(1);
-    let kind = match json {
+    let value = |json| Value { kind: Some(kind(json, below)) };
+    match json {
         Json::Bool(value) => Kind::BoolValue(value),
         Json::Number(number) => number.as_f64().map_or(Kind::NullValue(NullValue::NullValue.into()), Kind::NumberValue),
         Json::String(text) => Kind::StringValue(text),
         Json::Array(values) if depth > 0 => {
-            Kind::ListValue(ListValue { values: values.into_iter().map(|json| value(json, below)).collect() })
+            Kind::ListValue(ListValue { values: values.into_iter().map(value).collect() })
         }
-        Json::Object(members) if depth > 0 => Kind::StructValue(Struct {
-            fields: members.into_iter().map(|(name, json)| (name, value(json, below))).collect(),
-        }),
+        Json::Object(members) if depth > 0 => {
+            Kind::StructValue(Struct { fields: members.into_iter().map(|(name, json)| (name, value(json))).collect() })
+        }
         Json::Null | Json::Array(_) | Json::Object(_) => Kind::NullValue(NullValue::NullValue.into()),
-    };
-    Value { kind: Some(kind) }
+    }
 }
 
 #[cfg(test)]
@@ -96,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_token_of_the_trust_domain_holds_for_its_audience_alone() {
-        let claims = json!({"iss": "i", "sub": "spiffe://example.org/a", "aud": ["db", "mq"], "exp": 4_000_000_000_i64,
+        let claims = json!({"sub": "spiffe://example.org/a", "aud": ["db", "mq"], "exp": 4_000_000_000_i64,
             "more": {"list": [1, true, null, "x"]}});
         let (trust, token) = signed(claims);
-        let answer = svid(&trust, &token, "db").unwrap();
+        let answer = svid(&trust, &token, "db").unwrap().answer;
         assert_eq!(answer.spiffe_id, "spiffe://example.org/a");
         let claims = answer.claims.unwrap().fields;
         let Some(Kind::StructValue(more)) = &claims["more"].kind else { panic!("an object") };
@@ -107,10 +129,26 @@ mod tests {
         assert_eq!(list.values.len(), 4);
         assert_eq!(claims["exp"].kind, Some(Kind::NumberValue(4e9)));
         for (token, audience) in [(token.as_str(), "other"), ("a.b.c", "db"), ("", "db"), (token.as_str(), "")] {
-            assert_eq!(svid(&trust, token, audience).unwrap_err().code(), Code::InvalidArgument, "{token} {audience}");
+            assert_eq!(
+                svid(&trust, token, audience).err().unwrap().code(),
+                Code::InvalidArgument,
+                "{token} {audience}"
+            );
         }
         let (other, _) = signed(json!({}));
         assert!(svid(&other, &token, "db").is_err(), "another key");
+    }
+
+    #[test]
+    fn the_lease_of_a_token_of_our_own_is_to_be_looked_at() {
+        let place = json!({"status_list": {"idx": 7, "uri": "https://b/v1/status/0"}});
+        let claims = json!({"iss": "https://b", "sub": "spiffe://example.org/a", "aud": "db", "exp": 4_000_000_000_i64,
+            "status": place});
+        let (trust, token) = signed(claims);
+        let lease = svid(&trust, &token, "db").unwrap().lease.unwrap();
+        assert_eq!((lease.issuer.as_str(), lease.place.idx), ("https://b", 7));
+        let foreign = Trust { own: Some("spiffe://elsewhere.org".into()), bundles: trust.bundles };
+        assert!(svid(&foreign, &token, "db").unwrap().lease.is_none());
     }
 
     #[test]
@@ -118,7 +156,7 @@ mod tests {
         for subject in
             ["spiffe://elsewhere.org/a", "spiffe://example.org", "spiffe://example.org/", "alice", "spiffe:///a"]
         {
-            let (trust, token) = signed(json!({"iss": "i", "sub": subject, "aud": "db", "exp": 4_000_000_000_i64}));
+            let (trust, token) = signed(json!({"sub": subject, "aud": "db", "exp": 4_000_000_000_i64}));
             assert!(svid(&trust, &token, "db").is_err(), "{subject}");
         }
     }

@@ -34,15 +34,24 @@ fn a_revocation_ends_streams_within_two_seconds() {
     }
     let broker = broker(600);
     let agent = Agent::start(&broker, &entry());
+    agent.wait();
+    let token = agent.with(async |client| client.fetch_jwt_svid(["db.example"], None).await).unwrap();
+    let validate = || agent.with(async |client| client.validate_jwt_token("db.example", token.token()).await);
+    validate().unwrap();
     let (error, took) = ending(&agent, || {
+        let mut ended = broker.admin(&["revoke", "credential", "jwt-svid/web", "--reason", "drill"]).unwrap();
+        Said::by(&mut ended).unwrap().done().unwrap();
         let mut revoke = broker.admin(&["revoke", "workload", "web", "--reason", "drill"]).unwrap();
         Said::by(&mut revoke).unwrap().done().unwrap();
     });
     assert!(error.contains("PermissionDenied"), "{error}");
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(agent.refusal().contains("PermissionDenied"));
-    let token = agent.with(async |client| client.fetch_jwt_svid(["db.example"], None).await).unwrap_err();
-    assert!(format!("{token:?}").contains("PermissionDenied"), "{token:?}");
+    let refused = agent.with(async |client| client.fetch_jwt_svid(["db.example"], None).await).unwrap_err();
+    assert!(format!("{refused:?}").contains("PermissionDenied"), "{refused:?}");
+    until("a refusal of the token", || {
+        validate().is_err_and(|error| format!("{error:?}").contains("whose lease holds"))
+    });
 }
 
 #[test]
@@ -52,7 +61,10 @@ fn worse_evidence_at_renewal_ends_streams() {
     }
     let broker = broker(6);
     let agent = Agent::start(&broker, &entry());
-    let (error, _) = ending(&agent, || agent.guest.becomes("[snp]\nmeasurement = 0x5a\n").unwrap());
+    let (error, _) = ending(&agent, || {
+        let other = "5a".repeat(48);
+        agent.guest.becomes(&format!("[snp]\nmeasurement = \"{other}\"\n")).unwrap();
+    });
     assert!(error.contains("PermissionDenied"), "{error}");
     assert!(agent.log().contains("the broker refuses: reference."), "{}", agent.log());
 }

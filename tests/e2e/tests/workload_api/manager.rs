@@ -1,10 +1,10 @@
 //! What a service manager sees: readiness, signs of life, sockets that it hands over.
 
-use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
+use std::{os::unix::net::UnixDatagram, path::Path, process::Command, time::Duration};
 
 use e2e::{
     guest::{Guest, can_mount},
-    process::Process,
+    process::{Process, Said},
 };
 
 use crate::agent::{Agent, broker, entry, until};
@@ -54,6 +54,7 @@ listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
 os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='workload')
 os.execv(sys.argv[2], sys.argv[2:])";
 
@@ -73,4 +74,28 @@ fn a_socket_that_was_handed_over_is_used_and_left() {
     agent.wait();
     agent.process.end().unwrap();
     assert!(agent.socket().exists(), "it belongs to the manager: {}", agent.log());
+}
+
+#[test]
+fn the_units_are_what_systemd_reads_and_little_is_left_open() {
+    let here = tempfile::tempdir().unwrap();
+    let agent = e2e::binaries::binary("countersign-agent").unwrap();
+    let mut units = Vec::new();
+    for name in ["countersign-agent.service", "countersign-agent.socket"] {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-agent/systemd").join(name);
+        let text = std::fs::read_to_string(source).unwrap();
+        let unit = here.path().join(name);
+        std::fs::write(&unit, text.replace("/usr/bin/countersign-agent", agent.to_str().unwrap())).unwrap();
+        units.push(unit);
+    }
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).args(&units).env("SYSTEMD_UNIT_PATH", format!("{}:", here.path().display()));
+    let verified = Said::by(&mut verify).unwrap();
+    assert!(verified.status == 0 && !verified.stderr.contains("countersign-agent"), "{}", verified.stderr);
+    units.truncate(1);
+    let mut security = Command::new("systemd-analyze");
+    // Of 100: what is left is root itself, the network and the program's own rights.
+    security.args(["security", "--offline=true", "--threshold=35"]).args(&units);
+    let security = Said::by(&mut security).unwrap();
+    assert_eq!(security.status, 0, "{}", String::from_utf8_lossy(&security.stdout));
 }
