@@ -127,7 +127,7 @@ async fn every_selector_ends_what_it_names() {
     let query = GuestQuery { workload: Some("web".to_owned()), open_only: true, limit: 10 };
     let guests = store.guests(&tenant(), &query).await.unwrap();
     let holding: Vec<_> = guests.iter().map(|guest| (guest.id.as_str(), guest.leases.len())).collect();
-    assert_eq!(holding, [("a", 1), ("b", 1), ("d", 2)]);
+    assert_eq!(holding, [("d", 2), ("b", 1), ("a", 1)], "the newest first");
     let other = GuestQuery { workload: Some("we".to_owned()), ..query };
     assert!(store.guests(&tenant(), &other).await.unwrap().is_empty());
 }
