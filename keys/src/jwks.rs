@@ -115,6 +115,14 @@ impl VerifyingKey {
         self.alg
     }
 
+    /// The uncompressed SEC 1 point of an ECDSA key.
+    pub(crate) fn point(&self) -> Option<Vec<u8>> {
+        match &self.material {
+            Material::Ec { x, y, .. } => uncompressed(x, y),
+            Material::Rsa { .. } => None,
+        }
+    }
+
     /// The key id.
     #[must_use]
     pub const fn key_id(&self) -> &KeyId {

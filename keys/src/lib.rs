@@ -13,6 +13,7 @@
 //! - [`dpop`]: proof that the sender of a request has the key that a token is bound to.
 //! - [`relying`]: for relying parties: tokens together with the proof of their key, and whether their leases hold.
 //! - [`status`]: token status lists.
+//! - [`ssh`]: OpenSSH keys, certificates and revocation lists.
 //! - [`envelope`]: secrets at rest under a root key.
 //! - [`tpm`]: credentials and secrets that only one TPM opens.
 //!
@@ -32,6 +33,7 @@ pub mod relying;
 pub mod seal;
 pub mod secret;
 pub mod sign;
+pub mod ssh;
 pub mod status;
 pub mod tee_key;
 pub mod token;
