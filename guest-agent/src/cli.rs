@@ -153,6 +153,62 @@ pub(crate) enum Credential {
         #[arg(long, value_name = "FILE")]
         lease_file: Option<PathBuf>,
     },
+    /// A database role that is made for this guest and dropped with its lease.
+    Postgres(PostgresArgs),
+    /// A short-lived SSH certificate for a key that stays here.
+    SshCert(SshCertArgs),
+}
+
+/// `credentials postgres`
+#[derive(Debug, Args)]
+pub(crate) struct PostgresArgs {
+    /// Name of the role.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = PostgresForm::Service)]
+    pub(crate) form: PostgresForm,
+
+    /// Where to write it; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Where to write the CA of the database server, which service and URI then name as sslrootcert.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_out: Option<PathBuf>,
+}
+
+/// Forms of a database role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PostgresForm {
+    /// A service file: PGSERVICEFILE=FILE psql service=NAME.
+    Service,
+    /// A password file: PGPASSFILE=FILE.
+    Pgpass,
+    /// A connection URI.
+    Uri,
+    /// As the broker said it.
+    Json,
+}
+
+/// `credentials ssh-cert`
+#[derive(Debug, Args)]
+pub(crate) struct SshCertArgs {
+    /// Name of the certificate.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// The private key (OpenSSH's format), made when it is not there. Its public half is in FILE.pub, or, for a key in an
+    /// agent or a device, only there. The certificate is written to FILE-cert.pub, where ssh looks for it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
 }
 
 /// A token, and where it goes.

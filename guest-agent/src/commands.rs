@@ -27,7 +27,9 @@ use crate::{
 
 mod credentials;
 mod lease;
+mod postgres;
 mod scan;
+mod ssh;
 mod unlock;
 
 /// Runs the command.
@@ -104,7 +106,8 @@ fn get(args: &GetArgs, guest: &Guest) -> Result<(), Failure> {
         let want = Want::Secret { name: args.secret.clone() };
         return lease::fetch(want, file, &args.broker, guest, |given| lease::write_value(&output, given));
     }
-    let wanted = Wanted { kind: "secret", name: &args.secret, seal: args.seal, audience: None, csr: None };
+    let wanted =
+        Wanted { kind: "secret", name: &args.secret, seal: args.seal, audience: None, csr: None, public_key: None };
     let secret = guest.grant(&args.broker, wanted)?;
     Ok(output.write(secret.expose())?)
 }

@@ -71,6 +71,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) audience: Option<&'a str>,
     /// X.509-SVID: the certificate signing request, PEM.
     pub(crate) csr: Option<&'a str>,
+    /// SSH certificate: the guest's public key, a line.
+    pub(crate) public_key: Option<&'a str>,
 }
 
 impl<'a> Wanted<'a> {
@@ -83,6 +85,7 @@ impl<'a> Wanted<'a> {
             seal: self.seal.map(Seal::name),
             audience: self.audience,
             csr: self.csr,
+            public_key: self.public_key,
         }
     }
 }

@@ -51,6 +51,9 @@ pub(crate) struct GrantRequest<'a> {
     /// X.509-SVID: the certificate signing request, PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) csr: Option<&'a str>,
+    /// SSH certificate: the guest's public key, a line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_key: Option<&'a str>,
 }
 
 /// The answer to evidence that is good.

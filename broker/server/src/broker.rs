@@ -14,7 +14,8 @@ use crate::{
     chains::ChainCache,
     clock,
     collateral::{Collateral, ek_anchors},
-    config::{Config, Exceptions, Identity, Limits},
+    config::{Config, Exceptions, Identity, Limits, Ssh},
+    databases::Databases,
     endorsements::{Ground, Library},
     enrolment::EnrolmentTerms,
     federation::{BundleEndpoint, Federations},
@@ -73,6 +74,8 @@ pub(crate) struct Broker {
     pub(crate) federations: ArcSwap<Federations>,
     /// The certificate of the own bundle endpoint.
     pub(crate) bundle_endpoint: Arc<BundleEndpoint>,
+    pub(crate) ssh: Ssh,
+    pub(crate) databases: Databases,
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
     pub(crate) library: Library,
@@ -99,7 +102,9 @@ impl Broker {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir.join(STORE_FILE)).await?);
         let vault = Vault::new(Arc::clone(&store), read_root_key(&config.root_key)?);
         let nonces = nonce_key(&vault).await?;
-        let lease_key = lease_key(&vault).await?;
+        let lease_key = shared_key(&vault, KeyPurpose::Lease).await?;
+        let password_key = shared_key(&vault, KeyPurpose::DatabasePassword).await?;
+        let databases = Databases::open(&config.postgres, store.installation().await?, password_key)?;
         let now = clock::now();
         let authority = AuthorityTerms::read(&config.identity, now).context("identity.authority.upstream")?;
         ensure_keys(&vault, Some(&authority), now).await?;
@@ -137,6 +142,8 @@ impl Broker {
             authority: ArcSwap::from_pointee(authority),
             federations: ArcSwap::from_pointee(federations),
             bundle_endpoint: Arc::default(),
+            ssh: config.ssh.clone(),
+            databases,
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
             library,
@@ -243,6 +250,7 @@ impl Broker {
             since: now.plus_seconds(i64::from(self.limits.decision_days).saturating_mul(-DAY)),
         };
         self.store.sweep_leases(now).await?;
+        self.store.sweep_roles(now.plus_seconds(-DAY)).await?;
         Ok(self.store.sweep(now, keep).await?)
     }
 
@@ -298,16 +306,19 @@ async fn nonce_key(vault: &Vault) -> Result<NonceKey> {
     Ok(NonceKey::new(key))
 }
 
-/// The key that lease keys are derived from. A store of an older version has none: it is made once, by whoever is first.
-async fn lease_key(vault: &Vault) -> Result<SharedLeaseKey> {
-    if vault.keys(KeyPurpose::Lease).await?.is_empty() {
+/// The key of a purpose that others are derived from. A store of an older version has none: it is made once, by whoever is
+/// first.
+async fn shared_key(vault: &Vault, purpose: KeyPurpose) -> Result<SharedLeaseKey> {
+    let name = purpose.as_str();
+    if vault.keys(purpose).await?.is_empty() {
         let key = SecretBytes::new(NonceKey::generate()?.to_vec());
         // Another broker may be first; then its key is the one.
-        let _lost_race = vault.put_key(KeyPurpose::Lease, "lease-1", &key, clock::now(), clock::now()).await;
+        let _lost_race = vault.put_key(purpose, &format!("{name}-1"), &key, clock::now(), clock::now()).await;
     }
-    let keys = vault.keys(KeyPurpose::Lease).await?;
-    let (_, key) = keys.first().context("expected a lease key in the store")?;
-    Ok(Zeroizing::new(key.expose().try_into().context("expected a lease key of 32 bytes in the store")?))
+    let keys = vault.keys(purpose).await?;
+    let (_, key) = keys.first().with_context(|| format!("expected a {name} key in the store"))?;
+    let key = key.expose().try_into().with_context(|| format!("expected a {name} key of 32 bytes in the store"))?;
+    Ok(Zeroizing::new(key))
 }
 
 impl fmt::Debug for Broker {

@@ -15,17 +15,25 @@ use verifier::{
 };
 
 mod enrolment;
+mod evidence;
 mod exceptions;
 mod identity;
+mod postgres;
+mod ssh;
 
 use crate::endorsements;
 pub use crate::endorsements::settings::{
     Mirror, Settings as Endorsements, SettingsError as EndorsementsError, StaleCrl,
 };
 pub use enrolment::{Approval, Bounded, Enrolment};
+pub(crate) use evidence::MinEvidence;
 pub use exceptions::{Bridge, Exceptions};
 pub use identity::Identity;
 pub(crate) use identity::{SvidEntry, TokenEntry, UpstreamFiles};
+pub use postgres::DatabaseServer;
+pub(crate) use postgres::{DatabaseTls, RoleEntry};
+pub use ssh::Ssh;
+pub(crate) use ssh::SshEntry;
 
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +67,12 @@ pub struct Config {
     /// Identities that affirmed guests may ask for.
     #[serde(default)]
     pub identity: Identity,
+    /// Database servers that roles are made in.
+    #[serde(default)]
+    pub postgres: Vec<DatabaseServer>,
+    /// SSH certificates that affirmed guests may ask for.
+    #[serde(default)]
+    pub ssh: Ssh,
     /// How attestation keys of TPMs get into the register.
     #[serde(default)]
     pub enrolment: Enrolment,
@@ -246,6 +260,16 @@ pub enum ConfigError {
         /// What is wrong.
         fault: String,
     },
+    /// What is given out contradicts itself.
+    #[error("{}: {table}: {fault}", path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        fault: String,
+    },
     /// A number is out of its range.
     #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
     Range {
@@ -287,6 +311,10 @@ impl Config {
         if let Some(fault) = config.identity.fault() {
             return Err(ConfigError::Identity { path: path.to_path_buf(), fault });
         }
+        let credentials = [("postgres", postgres::fault(&config.postgres)), ("ssh", config.ssh.fault())];
+        if let Some((table, fault)) = credentials.into_iter().find_map(|(table, fault)| Some((table, fault?))) {
+            return Err(ConfigError::Credentials { path: path.to_path_buf(), table, fault });
+        }
         config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
         Ok(config)
     }
@@ -301,6 +329,7 @@ impl Config {
         let upstream = self.identity.authority.upstream.iter_mut();
         let optional =
             optional.chain(upstream.flat_map(|files| [&mut files.certificate, &mut files.key, &mut files.roots]));
+        let optional = optional.chain(self.postgres.iter_mut().flat_map(DatabaseServer::paths));
         for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional).chain(signers) {
             *path = directory.join(&*path);
         }

@@ -14,7 +14,7 @@ use crate::{
     broker::Broker,
     clock,
     config::Config,
-    federation,
+    databases, federation,
     http::{self, listener, tls},
 };
 
@@ -67,6 +67,7 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_exceptions(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(databases::keep(Arc::clone(&broker), stop.clone()));
     tasks.spawn(keep_endorsements(Arc::clone(&broker), stop.clone()));
     if let Some(listener) = metrics {
         let (router, limits, stop) = (http::metrics(Arc::clone(&broker)), config.limits.clone(), stop.clone());

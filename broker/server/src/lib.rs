@@ -14,6 +14,7 @@ mod clock;
 mod collateral;
 pub mod config;
 mod daemon;
+mod databases;
 mod decision;
 mod endorsements;
 mod enrolment;

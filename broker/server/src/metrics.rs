@@ -47,6 +47,13 @@ pub(crate) struct FederationLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of what became of a role of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RoleLabels {
+    /// `made`, `prolonged`, `not_made`, `dropped`, `not_dropped` (it is tried again) or `stray` (ours, and in no row).
+    pub(crate) outcome: &'static str,
+}
+
 /// Upper bounds, in seconds, of the buckets of request durations.
 const DURATIONS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
@@ -63,6 +70,8 @@ pub(crate) struct Metrics {
     pub(crate) grants: Family<GrantLabels, Counter>,
     /// Fetches of other trust domains' bundles.
     pub(crate) federation_fetches: Family<FederationLabels, Counter>,
+    /// Roles of databases.
+    pub(crate) database_roles: Family<RoleLabels, Counter>,
     /// Open connections.
     pub(crate) connections: Gauge,
     /// Connections that ended before their first request: TLS failures and peers that were too slow.
@@ -92,6 +101,8 @@ impl Metrics {
         let federation_fetches = Family::default();
         let help = "Fetches of other trust domains' bundles";
         registry.register("federation_fetches", help, federation_fetches.clone());
+        let database_roles = Family::default();
+        registry.register("database_roles", "Roles of databases made and dropped", database_roles.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
         let failed_handshakes = Counter::default();
@@ -111,6 +122,7 @@ impl Metrics {
             attestations,
             grants,
             federation_fetches,
+            database_roles,
             connections,
             failed_handshakes,
             bridge,

@@ -17,6 +17,8 @@ use verifier::{
 
 use crate::{
     attest::request::{GrantRequest, SealTo},
+    config::MinEvidence,
+    databases::Databases,
     decision::GrantRecord,
     identity::{IssueError, Issuer, Offer, Terms},
     leases::Slot,
@@ -57,6 +59,9 @@ pub(crate) enum ReleaseError {
     /// It cannot be issued.
     #[error("the grant cannot be issued")]
     Issue(#[from] IssueError),
+    /// It cannot be written.
+    #[error("the credential cannot be JSON")]
+    Json(#[from] serde_json::Error),
     /// It cannot be sealed.
     #[error("the grant cannot be sealed")]
     Seal(#[from] SealError),
@@ -74,6 +79,8 @@ pub(crate) struct Releaser<'a> {
     pub(crate) policy: &'a ReleasePolicy,
     /// Issues tokens and SVIDs.
     pub(crate) issuer: Issuer<'a>,
+    /// Names and proves roles of databases.
+    pub(crate) databases: &'a Databases,
     /// Opens secrets.
     pub(crate) vault: &'a Vault,
     /// Whose secrets.
@@ -104,6 +111,9 @@ impl Releaser<'_> {
             Ok(ttl) => ttl.min(offer.longest().unwrap_or(u32::MAX)),
             Err(denied) => return Ok(Err(denied)),
         };
+        if let Some(denied) = offer.min_evidence().and_then(|least| self.too_little(least)) {
+            return Ok(Err(denied));
+        }
         let expires_at = self.now.plus_seconds(i64::from(ttl)).min(self.ends_at);
         let expires_at = self.issuer.ends(offer).map_or(expires_at, |ends| expires_at.min(ends));
         let terms = Terms { until: expires_at, slot };
@@ -116,6 +126,8 @@ impl Releaser<'_> {
             Offer::Token(entry) => self.issuer.token(entry, terms)?,
             Offer::JwtSvid(entry) => self.issuer.jwt_svid(entry, request, terms)?,
             Offer::X509Svid(entry) => self.issuer.x509_svid(entry, request, terms)?,
+            Offer::SshCertificate(kind, entry) => self.issuer.ssh_certificate((kind, entry), request, terms)?,
+            Offer::DatabaseRole(server, _) => Ok(self.databases.credential(server, &slot.id, expires_at)?),
         };
         let value = match value {
             Ok(value) => value,
@@ -140,6 +152,15 @@ impl Releaser<'_> {
             expires_at,
         };
         Ok(Ok(Released { sealed, lease }))
+    }
+
+    /// Why evidence that passed does not suffice for an entry that asks for more, if so.
+    fn too_little(&self, least: MinEvidence) -> Option<Denied> {
+        let shown = MinEvidence::shown_by(self.affirmed.appraisal().claims());
+        (shown < least).then(|| Denied {
+            code: Code::new("release.evidence.insufficient"),
+            reasons: vec![format!("expected {} evidence at least, found {}", least.as_str(), shown.as_str())],
+        })
     }
 
     /// Seconds of the longest lease.

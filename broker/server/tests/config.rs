@@ -38,3 +38,43 @@ fn errors_name_the_line() {
     let errors: Vec<String> = cases.iter().map(|text| error_of(text)).collect();
     insta::assert_snapshot!(errors.join("\n---\n"));
 }
+
+#[test]
+fn a_credential_says_what_it_takes_before_anybody_gets_it() {
+    let sample = sample();
+    let (postgres, ssh) = sample.split_once("[[postgres]]").unwrap().1.split_once("[[ssh.user]]").unwrap();
+    // F19: neither a database nor a certificate without its least evidence, its longest life and its way back.
+    for section in [postgres, ssh] {
+        for field in ["min_evidence", "max_ttl_seconds", "revocation"] {
+            let line = section.lines().find(|line| line.starts_with(field)).unwrap();
+            let without = sample.replacen(section, &section.replacen(&format!("{line}\n"), "", 1), 1);
+            let error = error_of(&without);
+            assert!(error.contains(&format!("missing field `{field}`")), "{error}");
+        }
+    }
+    let cases = [
+        ("tls = \"verify-full\"", "tls = \"loopback-plaintext\"", "expected a loopback address"),
+        ("ca = \"orders-db-ca.pem\"", "", "expected ca"),
+        ("max_ttl_seconds = 900\n# Before", "max_ttl_seconds = 3601\n# Before", "max_ttl_seconds"),
+        (
+            "revocation = [\"REASSIGN OWNED BY {role} TO app\", \"DROP OWNED BY {role}\"]",
+            "revocation = []",
+            "revocation",
+        ),
+        ("DROP OWNED BY {role}", "DROP OWNED BY {roles}", "{roles}"),
+        (" VALID UNTIL {valid_until}", "", "{valid_until}"),
+        ("principals = [\"{workload}\"]", "principals = []", "principals"),
+        ("principals = [\"{workload}\"]", "principals = [\"{spiffe_id}\"]", "{spiffe_id}"),
+        ("extensions = [\"permit-pty\"]", "extensions = [\"permit-all\"]", "permit-all"),
+        ("source-address = ", "force-pty = ", "force-pty"),
+        ("name = \"web-host\"", "name = \"deploy\"", "deploy"),
+        ("name = \"web-host\"", "name = \"web-host\"\nextensions = [\"permit-pty\"]", "for a host"),
+        ("revocation = \"krl\"", "revocation = \"expiry\"", "between 1 and 300"),
+        ("revocation = \"krl\"", "revocation = \"never\"", "never"),
+    ];
+    for (right, wrong, word) in cases {
+        assert!(sample.contains(right), "{right}");
+        let error = error_of(&sample.replacen(right, wrong, 1));
+        assert!(error.contains(word), "{right} → {wrong}: {error}");
+    }
+}

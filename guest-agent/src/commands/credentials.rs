@@ -4,7 +4,7 @@ use std::path::Path;
 
 use keys::secret::SecretBytes;
 
-use super::{Guest, lease};
+use super::{Guest, lease, postgres, ssh};
 use crate::{
     cli::{BrokerArgs, Credential, TokenArgs},
     exchange::Wanted,
@@ -26,6 +26,8 @@ pub(super) fn write(credential: &Credential, guest: &Guest) -> Result<(), Failur
                 lease::fetch(want, file, broker, guest, |given| lease::write_svid(directory, given))
             }
         },
+        Credential::Postgres(args) => postgres::write(args, guest),
+        Credential::SshCert(args) => ssh::write(args, guest),
     }
 }
 
@@ -39,13 +41,13 @@ fn token(args: &TokenArgs, kind: &'static str, audience: Option<&str>, guest: &G
         };
         return lease::fetch(want, file, &args.broker, guest, |given| lease::write_value(&output, given));
     }
-    let wanted = Wanted { kind, name: &args.name, seal: None, audience, csr: None };
+    let wanted = Wanted { kind, name: &args.name, seal: None, audience, csr: None, public_key: None };
     Ok(output.write(guest.grant(&args.broker, wanted)?.expose())?)
 }
 
 fn x509_svid(name: &str, broker: &BrokerArgs, directory: &Path, guest: &Guest) -> Result<(), Failure> {
     let key = PendingKey::new()?;
-    let wanted = Wanted { kind: "x509-svid", name, seal: None, audience: None, csr: Some(key.csr()) };
+    let wanted = Wanted { kind: "x509-svid", name, seal: None, audience: None, csr: Some(key.csr()), public_key: None };
     let answer = guest.grant(broker, wanted)?;
     write_files(directory, &key.certified(&answer)?)
 }

@@ -9,5 +9,6 @@ pub mod broker;
 pub mod guest;
 pub mod http;
 pub mod paravisor;
+pub mod postgres;
 pub mod process;
 pub mod random;

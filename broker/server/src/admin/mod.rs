@@ -11,6 +11,7 @@ use axum::{
 use crate::broker::Broker;
 
 mod administrators;
+mod database_roles;
 mod decisions;
 mod endorsements;
 mod enrollments;
@@ -51,6 +52,7 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/federation/{name}/refresh", post(federation::refresh))
         .route("/keys", get(keys::list))
         .route("/keys/rotate", post(keys::rotate))
+        .route("/database-roles", get(database_roles::list))
         .route("/workloads", get(workloads::list))
         .route("/inventory", get(workloads::inventory))
         .route("/workloads/{id}", get(workloads::show))

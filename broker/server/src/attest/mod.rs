@@ -24,6 +24,7 @@
 mod judge;
 mod lack;
 mod prepare;
+mod provide;
 pub(crate) mod request;
 mod settle;
 
@@ -158,6 +159,7 @@ async fn renewal(
                 seal: SealTo::default(),
                 audience: None,
                 csr: None,
+                public_key: None,
             },
         };
         if grant.kind.as_str() != lease.kind || grant.name != lease.name {

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    config::Identity,
     decision::DecisionRecord,
     identity::{Issuer, Offer},
     leases::{self, Slot},
@@ -64,6 +63,21 @@ pub(super) struct Prepared {
     pub(super) opening: Opening,
 }
 
+impl Prepared {
+    /// Takes back the grant at `place`, which was to have `lease`. A lease that was to be renewed stays as it is.
+    pub(super) fn withdraw(&mut self, place: usize, lease: &str, denied: Denied) {
+        if let Some(record) = self.record.grants.get_mut(place) {
+            (record.version, record.lease) = (None, None);
+            (record.code, record.reasons) = (Some(denied.code), denied.reasons.clone());
+        }
+        self.opening.leases.retain(|opened| opened.id != lease);
+        self.opening.renews.retain(|renewed| renewed != lease);
+        if let Some(grant) = self.grants.get_mut(place) {
+            *grant = Err(denied);
+        }
+    }
+}
+
 /// The grant name inside the sealed lease key.
 const LEASE_KEY: &str = "lease-key";
 
@@ -95,6 +109,7 @@ pub(super) fn prepare(
             measurement: measurement.as_deref(),
             now: admitted.now,
         },
+        databases: &broker.databases,
         vault: &broker.vault,
         tenant: &broker.tenant,
         tee_key: &admitted.request.tee_key,
@@ -104,7 +119,7 @@ pub(super) fn prepare(
     };
     let mut grants = Vec::new();
     for ((request, secret), slot) in admitted.request.grants.iter().zip(secrets).zip(slots) {
-        let offer = offer(&broker.identity, request, secret.as_ref());
+        let offer = offer(broker, request, secret.as_ref());
         let outcome = releaser.release(request, offer, slot)?;
         record.grants.push(releaser.record(request, offer, &outcome));
         grants.push(outcome);
@@ -132,13 +147,18 @@ pub(super) fn prepare(
 }
 
 /// What the name of a grant stands for.
-fn offer<'a>(identity: &'a Identity, request: &GrantRequest, secret: Option<&'a SecretVersion>) -> Offer<'a> {
+fn offer<'a>(broker: &'a Broker, request: &GrantRequest, secret: Option<&'a SecretVersion>) -> Offer<'a> {
+    let identity = &broker.identity;
     let svid = || identity.svid.iter().find(|entry| entry.name == request.name);
     let offer = match request.kind {
         GrantKind::Secret => secret.map(Offer::Secret),
         GrantKind::Token => identity.token.iter().find(|entry| entry.name == request.name).map(Offer::Token),
         GrantKind::JwtSvid => svid().map(Offer::JwtSvid),
         GrantKind::X509Svid => svid().map(Offer::X509Svid),
+        GrantKind::SshCert => broker.ssh.entry(&request.name).map(|(kind, entry)| Offer::SshCertificate(kind, entry)),
+        GrantKind::Postgres => {
+            broker.databases.entry(&request.name).map(|(server, entry)| Offer::DatabaseRole(server, entry))
+        }
     };
     offer.unwrap_or(Offer::Absent)
 }

@@ -16,7 +16,8 @@ use verifier::{ResultProfile, Timestamp};
 
 use crate::{
     http::problem::RequestError,
-    store::{StoreError, is_name},
+    identity::SSH_CERTIFICATE,
+    store::{DATABASE_ROLE, StoreError, is_name},
 };
 
 /// Most grants of one request.
@@ -25,6 +26,8 @@ const GRANTS: usize = 16;
 const GRANT_ID: usize = 64;
 /// Longest audience, in bytes.
 const AUDIENCE: usize = 512;
+/// Longest public key, in bytes of its line.
+const PUBLIC_KEY: usize = 1024;
 /// Longest CSR, in bytes of PEM.
 const CSR: usize = 8 * 1024;
 /// Most bytes of a request in CBOR: the bundle and a little around it.
@@ -97,6 +100,9 @@ pub(crate) struct GrantRequest {
     /// X.509-SVID: the certificate signing request, PEM.
     #[serde(default)]
     pub(crate) csr: Option<String>,
+    /// SSH certificate: the guest's public key, as in its `.pub` file.
+    #[serde(default)]
+    pub(crate) public_key: Option<String>,
 }
 
 /// What a grant is sealed to.
@@ -133,6 +139,10 @@ pub(crate) enum GrantKind {
     /// A SPIFFE identity as a certificate.
     #[serde(rename = "x509-svid")]
     X509Svid,
+    /// A role of a database.
+    Postgres,
+    /// A certificate for SSH.
+    SshCert,
 }
 
 impl GrantKind {
@@ -143,6 +153,8 @@ impl GrantKind {
             "token" => Ok(Self::Token),
             "jwt-svid" => Ok(Self::JwtSvid),
             "x509-svid" => Ok(Self::X509Svid),
+            DATABASE_ROLE => Ok(Self::Postgres),
+            SSH_CERTIFICATE => Ok(Self::SshCert),
             unknown => Err(StoreError::Unknown { what: "grant kind", found: unknown.to_owned() }),
         }
     }
@@ -154,6 +166,8 @@ impl GrantKind {
             Self::Token => "token",
             Self::JwtSvid => "jwt-svid",
             Self::X509Svid => "x509-svid",
+            Self::Postgres => DATABASE_ROLE,
+            Self::SshCert => SSH_CERTIFICATE,
         }
     }
 }
@@ -186,9 +200,10 @@ impl AttestRequest {
         }
         for (index, grant) in request.grants.iter().enumerate() {
             let long = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.len() > most);
-            if long(&grant.audience, AUDIENCE) || long(&grant.csr, CSR) {
-                let detail =
-                    format!("grant {index}: expected an audience of {AUDIENCE} and a CSR of {CSR} bytes at most");
+            if long(&grant.audience, AUDIENCE) || long(&grant.csr, CSR) || long(&grant.public_key, PUBLIC_KEY) {
+                let detail = format!(
+                    "grant {index}: expected an audience of {AUDIENCE}, a CSR of {CSR} and a public key of {PUBLIC_KEY} bytes at most"
+                );
                 return Err(malformed(detail));
             }
             if grant.id.is_empty() || grant.id.len() > GRANT_ID || !is_name(&grant.name) {

@@ -11,7 +11,7 @@ use verifier::{Affirmed, Appraisal, Explanation, Refusal};
 use super::{
     Admitted, count, on_processor,
     prepare::{Materials, Prepared, prepare},
-    refuse_lease, refuse_nonce,
+    provide, refuse_lease, refuse_nonce,
     request::{AttestResponse, DeniedGrant, GrantKind, LeaseNotice, SealedGrant},
 };
 use crate::{
@@ -70,7 +70,9 @@ pub(super) async fn release(
     for grant in &admitted.request.grants {
         secrets.push(match grant.kind {
             GrantKind::Secret => broker.store.newest_secret(&broker.tenant, &grant.name).await?,
-            GrantKind::Token | GrantKind::JwtSvid | GrantKind::X509Svid => None,
+            GrantKind::Token | GrantKind::JwtSvid | GrantKind::X509Svid | GrantKind::Postgres | GrantKind::SshCert => {
+                None
+            }
         });
     }
     let counters = counters(broker, &admitted, affirmed.appraisal());
@@ -81,14 +83,19 @@ pub(super) async fn release(
         let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
         on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &materials, record)).await?
     };
-    let prepared = prepared.map_err(|error| Problem::internal(&error))?;
+    let mut prepared = prepared.map_err(|error| Problem::internal(&error))?;
     if let Some(renewal) = &admitted.renewal
         && renewal.guest.workloads != prepared.opening.guest.workloads
     {
         return Err(refuse_lease(broker, LeaseError::Workload));
     }
+    let made = provide::provide(broker, &admitted, &mut prepared).await?;
     let effects = Effects { counters, opening: Some(prepared.opening.clone()) };
-    match store(broker, &admitted, &prepared.record, effects).await? {
+    let stored = store(broker, &admitted, &prepared.record, effects).await;
+    if !matches!(stored, Ok(Stored::Recorded)) {
+        provide::abandon(broker, &made).await;
+    }
+    match stored? {
         Stored::Recorded => Ok(answer(broker, &admitted, prepared)),
         Stored::Revoked(ground) => refuse_revoked(broker, &admitted, prepared.record, &ground).await,
         Stored::WentBack => refuse_gone_back(broker, &admitted, prepared.record).await,

@@ -60,6 +60,10 @@ enum Purpose {
     #[value(name = "x509-ca")]
     #[serde(rename = "x509-ca")]
     X509Ca,
+    /// SSH certificates of users
+    SshUserCa,
+    /// SSH certificates of hosts
+    SshHostCa,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

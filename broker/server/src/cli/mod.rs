@@ -23,6 +23,7 @@ mod reference_values;
 mod revoke;
 mod secrets;
 mod serve;
+mod ssh;
 mod token;
 mod verify;
 mod workloads;
@@ -69,6 +70,8 @@ enum Command {
     Revoke(revoke::Args),
     /// Show, fetch and carry the vendors' certificates, revocation lists and TCB documents
     Endorsements(endorsements::Args),
+    /// Write the CA keys and revocation lists that sshd and ssh read
+    Ssh(ssh::Args),
     /// Say why a decision was made
     Explain(Box<explain::Args>),
     /// Check tokens that the broker issued
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Administrators(args) => administrators::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Endorsements(args) => endorsements::run(&args),
+        Command::Ssh(args) => ssh::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),

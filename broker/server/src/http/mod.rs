@@ -31,6 +31,7 @@ mod mirror;
 mod observe;
 pub(crate) mod problem;
 pub(crate) mod rate;
+mod ssh;
 mod status;
 pub(crate) mod tls;
 
@@ -55,6 +56,8 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/v1/leases/{id}/bundles", get(bundles::bundles))
         .route("/v1/events", get(events::events))
         .route("/v1/status/{list}", get(status::status_list))
+        .route("/v1/ssh/ca/{kind}", get(ssh::authorities))
+        .route("/v1/ssh/revoked/{kind}", get(ssh::revoked))
         .route("/v1/openapi.json", get(openapi))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/openid-configuration", get(identity_documents::openid_configuration))

@@ -6,6 +6,7 @@ use evidence_formats::code::Code;
 use keys::{
     secret::SecretBytes,
     sign::{SignError, SignatureAlgorithm, TokenType, sign_jwt},
+    ssh::{CertificateKind, SshCertificateError},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -16,7 +17,8 @@ use verifier::{Affirmed, Timestamp};
 use super::{Facts, KeyRing, read_csr};
 use crate::{
     attest::request::GrantRequest,
-    config::{Identity, SvidEntry, TokenEntry},
+    config::{Identity, MinEvidence, RoleEntry, SshEntry, SvidEntry, TokenEntry},
+    databases::Server,
     federation::{Federations, bundles_for},
     leases::{self, Slot},
     release::Denied,
@@ -36,6 +38,10 @@ pub(crate) enum Offer<'a> {
     JwtSvid(&'a SvidEntry),
     /// A SPIFFE identity as a certificate.
     X509Svid(&'a SvidEntry),
+    /// A certificate for SSH.
+    SshCertificate(CertificateKind, &'a SshEntry),
+    /// A role of a database.
+    DatabaseRole(&'a Server, &'a RoleEntry),
 }
 
 impl Offer<'_> {
@@ -46,6 +52,8 @@ impl Offer<'_> {
             Self::Secret(secret) => &secret.workloads,
             Self::Token(entry) => &entry.workloads,
             Self::JwtSvid(entry) | Self::X509Svid(entry) => &entry.workloads,
+            Self::SshCertificate(_, entry) => &entry.workloads,
+            Self::DatabaseRole(_, entry) => &entry.workloads,
         }
     }
 
@@ -53,7 +61,12 @@ impl Offer<'_> {
     pub(crate) const fn version(&self) -> u32 {
         match self {
             Self::Secret(secret) => secret.version,
-            Self::Absent | Self::Token(_) | Self::JwtSvid(_) | Self::X509Svid(_) => 1,
+            Self::Absent
+            | Self::Token(_)
+            | Self::JwtSvid(_)
+            | Self::X509Svid(_)
+            | Self::SshCertificate(..)
+            | Self::DatabaseRole(..) => 1,
         }
     }
 
@@ -62,7 +75,18 @@ impl Offer<'_> {
         match self {
             Self::Token(entry) => Some(entry.ttl_seconds),
             Self::JwtSvid(entry) | Self::X509Svid(entry) => Some(entry.ttl_seconds),
+            Self::SshCertificate(_, entry) => Some(entry.max_ttl_seconds),
+            Self::DatabaseRole(server, _) => Some(server.settings.max_ttl_seconds),
             Self::Absent | Self::Secret(_) => None,
+        }
+    }
+
+    /// The least evidence, where the entry says one.
+    pub(crate) const fn min_evidence(&self) -> Option<MinEvidence> {
+        match self {
+            Self::SshCertificate(_, entry) => Some(entry.min_evidence),
+            Self::DatabaseRole(server, _) => Some(server.settings.min_evidence),
+            Self::Absent | Self::Secret(_) | Self::Token(_) | Self::JwtSvid(_) | Self::X509Svid(_) => None,
         }
     }
 }
@@ -82,6 +106,9 @@ pub(crate) enum IssueError {
     /// It cannot be written.
     #[error("the grant cannot be written")]
     Write(#[from] serde_json::Error),
+    /// No SSH certificate can be made.
+    #[error("the SSH certificate cannot be made")]
+    Ssh(#[from] SshCertificateError),
 }
 
 /// Issues for one guest.
@@ -126,9 +153,9 @@ struct X509Svid<'a> {
     trust_bundles: BTreeMap<&'a str, &'a RawValue>,
 }
 
-type Outcome = Result<Result<SecretBytes, Denied>, IssueError>;
+pub(super) type Outcome = Result<Result<SecretBytes, Denied>, IssueError>;
 
-fn denied(code: &'static str, reason: impl Into<String>) -> Outcome {
+pub(super) fn denied(code: &'static str, reason: impl Into<String>) -> Outcome {
     Ok(Err(Denied { code: Code::new(code), reasons: vec![reason.into()] }))
 }
 
@@ -213,7 +240,7 @@ impl Issuer<'_> {
     }
 
     /// The first workload that the evidence matched and the entry names.
-    fn workload(&self, allowed: &[String]) -> Option<&str> {
+    pub(super) fn workload(&self, allowed: &[String]) -> Option<&str> {
         let matched = self.affirmed.appraisal().reference_values().matched().iter();
         matched.map(|set| set.workload.as_str()).filter(|name| allowed.iter().any(|allowed| allowed == name)).min()
     }
@@ -223,7 +250,7 @@ impl Issuer<'_> {
         self.identity.path.id(trust_domain, &self.facts(workload, None))
     }
 
-    fn facts<'b>(&'b self, workload: &'b str, spiffe_id: Option<&'b str>) -> Facts<'b> {
+    pub(super) fn facts<'b>(&'b self, workload: &'b str, spiffe_id: Option<&'b str>) -> Facts<'b> {
         let claims = self.affirmed.appraisal().claims();
         Facts {
             spiffe_id,
@@ -238,10 +265,10 @@ impl Issuer<'_> {
     }
 }
 
-fn not_attested() -> Outcome {
+pub(super) fn not_attested() -> Outcome {
     denied("release.identity.workload", "the grant is not for the workload that was attested")
 }
 
-fn unknown(what: &str) -> Outcome {
+pub(super) fn unknown(what: &str) -> Outcome {
     denied("release.identity.claim", format!("the evidence does not say what {what} needs"))
 }

@@ -16,6 +16,7 @@ use keys::{
     random::SystemRandom,
     secret::SecretBytes,
     sign::{AuthorityKey, Jwks, KeyUse, SignatureAlgorithm, Signer, SigningKey, x509_authority},
+    ssh::SshPublicKey,
 };
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -92,9 +93,13 @@ impl fmt::Debug for KeyRing {
 /// The algorithm of the keys of a purpose that signs tokens.
 const fn algorithm(purpose: KeyPurpose) -> Option<SignatureAlgorithm> {
     match purpose {
-        KeyPurpose::AttestationResult | KeyPurpose::TokenEs256 | KeyPurpose::JwtSvid => Some(SignatureAlgorithm::Es256),
+        KeyPurpose::AttestationResult
+        | KeyPurpose::TokenEs256
+        | KeyPurpose::JwtSvid
+        | KeyPurpose::SshUserCa
+        | KeyPurpose::SshHostCa => Some(SignatureAlgorithm::Es256),
         KeyPurpose::TokenRs256 => Some(SignatureAlgorithm::Rs256),
-        KeyPurpose::X509Ca | KeyPurpose::Nonce | KeyPurpose::Lease => None,
+        KeyPurpose::X509Ca | KeyPurpose::Nonce | KeyPurpose::Lease | KeyPurpose::DatabasePassword => None,
     }
 }
 
@@ -309,6 +314,11 @@ impl KeyRing {
 
     fn published(&self, purpose: KeyPurpose) -> impl Iterator<Item = &RingKey> {
         self.keys.iter().filter(move |key| key.purpose == purpose && self.is_published(key))
+    }
+
+    /// The published public keys of CAs for SSH.
+    pub(crate) fn ssh_authorities(&self, purpose: KeyPurpose) -> Vec<SshPublicKey> {
+        self.tokens(&[purpose]).iter().filter_map(SshPublicKey::of_signer).collect()
     }
 
     fn tokens(&self, purposes: &[KeyPurpose]) -> Vec<keys::sign::VerifyingKey> {

@@ -9,6 +9,7 @@ mod ca;
 mod issue;
 mod keyring;
 pub(crate) mod spiffe;
+mod ssh;
 mod template;
 mod upstream;
 
@@ -17,5 +18,6 @@ pub(crate) use bundle::{BUNDLE_BYTES, BundleError, TrustBundle, distrusted};
 pub(crate) use ca::{Ca, read_csr};
 pub(crate) use issue::{IssueError, Issuer, Offer, Terms};
 pub(crate) use keyring::{KeyRing, KeyState, LONGEST_REFRESH, add_key, ensure_keys, signs_from, succeed};
+pub(crate) use ssh::{SSH_CERTIFICATE, purpose as ssh_purpose, serial as ssh_serial};
 pub(crate) use template::{Facts, RESERVED_SEGMENT, SpiffePath, Template, TrustDomain};
 pub(crate) use upstream::{Upstream, UpstreamError};

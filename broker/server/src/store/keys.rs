@@ -25,12 +25,25 @@ pub(crate) enum KeyPurpose {
     /// Certifies X.509-SVIDs.
     #[serde(rename = "x509-ca")]
     X509Ca,
+    /// Certifies SSH users.
+    SshUserCa,
+    /// Certifies SSH hosts.
+    SshHostCa,
+    /// Derives the passwords of database roles.
+    DatabasePassword,
 }
 
 impl KeyPurpose {
     /// Those that sign, each with keys of its own.
-    pub(crate) const SIGNING: [Self; 5] =
-        [Self::AttestationResult, Self::TokenRs256, Self::TokenEs256, Self::JwtSvid, Self::X509Ca];
+    pub(crate) const SIGNING: [Self; 7] = [
+        Self::AttestationResult,
+        Self::TokenRs256,
+        Self::TokenEs256,
+        Self::JwtSvid,
+        Self::X509Ca,
+        Self::SshUserCa,
+        Self::SshHostCa,
+    ];
 
     /// As written in the store and in the envelope's associated data.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -42,6 +55,9 @@ impl KeyPurpose {
             Self::TokenEs256 => "token-es256",
             Self::JwtSvid => "jwt-svid",
             Self::X509Ca => "x509-ca",
+            Self::SshUserCa => "ssh-user-ca",
+            Self::SshHostCa => "ssh-host-ca",
+            Self::DatabasePassword => "database-password",
         }
     }
 }

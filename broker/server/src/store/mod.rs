@@ -8,6 +8,7 @@ use std::{fmt, future::Future, pin::Pin};
 use thiserror::Error;
 use verifier::reference::ReferenceError;
 
+mod credentials;
 mod decisions;
 mod endorsements;
 mod enrolments;
@@ -21,6 +22,7 @@ mod rules;
 mod secrets;
 pub(crate) mod sqlite;
 
+pub(crate) use credentials::{CredentialStore, DATABASE_ROLE, EndingRole, RoleIntent, StandingRole};
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision, TpmCounters};
 pub(crate) use endorsements::{EndorsementStore, StoredEndorsement};
 pub(crate) use enrolments::{
@@ -47,7 +49,8 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 
 /// Everything that a broker stores.
 pub(crate) trait Store:
-    DecisionStore
+    CredentialStore
+    + DecisionStore
     + EndorsementStore
     + EnrolmentStore
     + ExceptionStore

@@ -10,6 +10,9 @@ use sqlx::{
 use super::{Store, StoreError, StoreFuture};
 
 mod counters;
+#[cfg(test)]
+mod credential_tests;
+mod credentials;
 mod decisions;
 mod endorsements;
 mod ends;

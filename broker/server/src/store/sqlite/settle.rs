@@ -7,7 +7,7 @@ use super::{
     super::{
         EndCause, Ground, GroundKind, Lease, LeaseSelector, Opening, Settled, Settlement, StoreError, StoredDecision,
     },
-    counters, ends, to_i64,
+    counters, credentials, ends, to_i64,
 };
 
 /// Settles one attestation, or says why not; then nothing was written.
@@ -15,6 +15,11 @@ pub(super) async fn settle(connection: &mut SqliteConnection, settlement: &Settl
     // First, because a settlement that is refused here leaves nothing, in a transaction that it shares with others.
     if let Some(refused) = refusal(connection, settlement).await? {
         return Ok(refused);
+    }
+    if let Some(opening) = &settlement.opening
+        && !credentials::roles_stand(connection, opening).await?
+    {
+        return Ok(Settled::Overtaken);
     }
     if let Some(counters) = &settlement.counters {
         if counters::have_gone_back(connection, settlement, counters).await? {
@@ -150,6 +155,7 @@ async fn write_opening(
         .bind(guest.report.map(|_report| settlement.decision.decided_at.as_unix()))
         .execute(&mut *connection)
         .await?;
+    credentials::activate_roles(connection, opening).await?;
     end_denied(connection, &settlement.decision, opening).await
 }
 
