@@ -23,9 +23,9 @@ const NOBODY: u32 = 65534;
 /// The role that the broker has.
 pub const MANAGER: &str = "manager";
 /// Its password.
-pub const MANAGER_PASSWORD: &str = "a manager's password";
+pub const MANAGER_PASSWORD: &str = "password of the manager";
 /// The password of the superuser `postgres`.
-const SUPERUSER_PASSWORD: &str = "a superuser's password";
+const SUPERUSER_PASSWORD: &str = "password of the superuser";
 /// The database that guests use.
 pub const DATABASE: &str = "orders";
 

@@ -15,5 +15,5 @@ pub(crate) async fn list(
     State(broker): State<Arc<Broker>>,
     _: Reader,
 ) -> Result<axum::Json<Vec<StandingRole>>, Problem> {
-    Ok(axum::Json(broker.store.standing_roles(None).await?))
+    Ok(axum::Json(broker.store.standing_roles().await?))
 }

@@ -35,7 +35,7 @@ pub(crate) async fn keep(broker: Arc<Broker>, stop: CancellationToken) {
 
 /// Roles of a server that is no longer configured cannot be dropped from here.
 async fn warn_of_unknown_servers(broker: &Broker) {
-    let Ok(standing) = broker.store.standing_roles(None).await else { return };
+    let Ok(standing) = broker.store.standing_roles().await else { return };
     let known = |name: &str| broker.databases.servers.iter().any(|server| server.settings.name == name);
     let unknown: HashSet<_> = standing.iter().map(|role| role.server.as_str()).filter(|name| !known(name)).collect();
     for server in unknown {
@@ -115,7 +115,8 @@ async fn drop_strays(broker: &Broker, server: &Server) -> Result<()> {
     if there.is_empty() {
         return Ok(());
     }
-    let standing = broker.store.standing_roles(Some(&server.settings.name)).await?;
+    // Of all servers: two entries of the configuration may be two databases of one server, where roles are common.
+    let standing = broker.store.standing_roles().await?;
     let standing: HashSet<_> = standing.iter().map(|role| role.role.as_str()).collect();
     for role in there.iter().filter(|role| !standing.contains(role.as_str())) {
         tracing::warn!(server = server.settings.name, role, "a role of ours is in no row: dropping it");

@@ -76,8 +76,8 @@ pub(crate) trait CredentialStore {
     /// It is still there; it is tried again at `next_try_ms`.
     fn role_not_dropped<'a>(&'a self, role: &'a str, error: &'a str, next_try_ms: i64) -> StoreFuture<'a, ()>;
 
-    /// Every role that may be there, of one server or all.
-    fn standing_roles<'a>(&'a self, server: Option<&'a str>) -> StoreFuture<'a, Vec<StandingRole>>;
+    /// Every role that may be there, by server.
+    fn standing_roles(&self) -> StoreFuture<'_, Vec<StandingRole>>;
 
     /// Drops the rows of roles that ended before `before`.
     fn sweep_roles(&self, before: Timestamp) -> StoreFuture<'_, ()>;

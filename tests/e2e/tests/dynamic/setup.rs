@@ -82,7 +82,7 @@ pub(crate) fn login(postgres: &Postgres, role: &Role, statements: &str) -> Said 
 }
 
 /// Waits until `holds`, for `most` at most; how long it took.
-pub(crate) fn within(most: Duration, what: &str, holds: impl Fn() -> bool) -> Duration {
+pub(crate) fn within(most: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < most, "expected within {most:?}: {what}");

@@ -109,13 +109,12 @@ impl CredentialStore for SqliteStore {
         })
     }
 
-    fn standing_roles<'a>(&'a self, server: Option<&'a str>) -> StoreFuture<'a, Vec<StandingRole>> {
+    fn standing_roles(&self) -> StoreFuture<'_, Vec<StandingRole>> {
         Box::pin(async move {
             let rows = sqlx::query(
                 "SELECT role, lease, server, state, attempts, last_error, requested_at FROM database_roles
-                 WHERE state <> 'ended' AND (?1 IS NULL OR server = ?1) ORDER BY server, requested_at, role",
+                 WHERE state <> 'ended' ORDER BY server, requested_at, role",
             )
-            .bind(server)
             .fetch_all(&self.pool)
             .await?;
             rows.iter().map(standing_of).collect()
