@@ -210,7 +210,12 @@ impl Issuer<'_> {
     pub(crate) fn ends(&self, offer: Offer<'_>) -> Option<Timestamp> {
         match offer {
             Offer::X509Svid(_) => self.keyring.ca().map(|ca| ca.validity().not_after),
-            Offer::Absent | Offer::Secret(_) | Offer::Token(_) | Offer::JwtSvid(_) => None,
+            Offer::Absent
+            | Offer::Secret(_)
+            | Offer::Token(_)
+            | Offer::JwtSvid(_)
+            | Offer::SshCertificate(..)
+            | Offer::DatabaseRole(..) => None,
         }
     }
 
