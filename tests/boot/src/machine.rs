@@ -51,6 +51,7 @@ pub struct Machine {
     // First: ends before its directory goes.
     process: Process,
     directory: TempDir,
+    disks: usize,
 }
 
 impl Machine {
@@ -80,7 +81,7 @@ impl Machine {
             Boot::Disk { firmware, tpm } => from_disk(&mut qemu, firmware, tpm, directory.path())?,
         }
         for (number, disk) in disks.iter().enumerate() {
-            let copy = at(&format!("disk{number}"));
+            let copy = self::disk(directory.path(), number);
             fs::copy(disk, &copy).with_context(|| format!("expected {}", disk.display()))?;
             qemu.arg("-drive").arg(format!("if=none,id=disk{number},format=raw,file={}", copy.display()));
             // A kernel that is handed over has the first place.
@@ -89,7 +90,7 @@ impl Machine {
         }
         let log = fs::File::create(at("qemu"))?;
         let process = Process::start(qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))?;
-        Ok(Self { process, directory })
+        Ok(Self { process, directory, disks: disks.len() })
     }
 
     /// What the console shows.
@@ -176,6 +177,12 @@ impl Machine {
         Ok(fs::read(self.directory.path().join("network"))?)
     }
 
+    /// Its disks, as the guest has left them.
+    #[must_use]
+    pub fn disks(&self) -> Vec<PathBuf> {
+        (0..self.disks).map(|number| disk(self.directory.path(), number)).collect()
+    }
+
     /// Halts it and writes all of its memory to a file.
     ///
     /// # Errors
@@ -187,6 +194,11 @@ impl Machine {
         monitor.run("pmemsave", &json!({"val": 0, "size": MEMORY << 20, "filename": file}))?;
         Ok(file)
     }
+}
+
+/// The copy of a disk that the guest has.
+fn disk(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("disk{number}"))
 }
 
 fn direct(qemu: &mut Command, files: &BootFiles, table: &[u8], directory: &Path) -> Result<()> {
