@@ -39,6 +39,7 @@ fn settlement(nonce: u8, lease: &str, renews: bool) -> Settlement {
         measurement: None,
         chip: None,
         tee_key: "thumbprint".to_owned(),
+        report: None,
     };
     let opened = Lease {
         id: lease.to_owned(),
