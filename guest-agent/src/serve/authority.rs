@@ -253,7 +253,7 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::as_conversions, reason = "tests")]
 
     use super::*;
 

@@ -31,7 +31,7 @@ const DATA: &str = "..data";
 /// How directories of files begin; DATA does not.
 const GENERATION: &str = "..generation-";
 /// File systems in memory: tmpfs and ramfs (linux/magic.h).
-const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+const IN_MEMORY: [rustix::fs::FsWord; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Why there are no files.
 #[derive(Debug, Error)]
@@ -86,8 +86,7 @@ pub(crate) fn prepare(sink: &Sink) -> Result<(), SinkError> {
     }
     chown(&sink.directory, None, sink.group).map_err(failed)?;
     let kind = statfs(&sink.directory).map_err(|errno| failed(errno.into()))?.f_type;
-    let kind: Result<i64, _> = kind.try_into();
-    if !sink.persistent && !kind.is_ok_and(|kind| IN_MEMORY.contains(&kind)) {
+    if !sink.persistent && !IN_MEMORY.contains(&kind) {
         return Err(SinkError::Persistent { directory: sink.directory.clone() });
     }
     Ok(())
@@ -322,7 +321,7 @@ mod tests {
         let target = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let on_disk = Sink { persistent: false, ..sink(target.path()) };
         let kind = statfs(target.path()).unwrap().f_type;
-        if !IN_MEMORY.contains(&i64::from(kind)) {
+        if !IN_MEMORY.contains(&kind) {
             assert!(matches!(prepare(&on_disk), Err(SinkError::Persistent { .. })));
         }
         prepare(&Sink { persistent: true, ..on_disk }).unwrap();

@@ -24,7 +24,14 @@ mod world;
 
 /// Generated from `proto/workloadapi.proto`.
 mod proto {
-    #![expect(unreachable_pub, unused_qualifications, reason = "generated code")]
+    #![expect(
+        unreachable_pub,
+        unused_qualifications,
+        clippy::allow_attributes_without_reason,
+        clippy::as_conversions,
+        clippy::too_many_lines,
+        reason = "generated code"
+    )]
 
     tonic::include_proto!("_");
 }

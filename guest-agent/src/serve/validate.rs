@@ -95,7 +95,7 @@ fn kind(json: Json, depth: usize) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
     use keys::{
         random::SystemRandom,
