@@ -134,6 +134,14 @@ workloads = ["payroll"]
 name = "web"
 workloads = ["web"]
 audiences = ["db.example"]
+
+[[ssh.user]]
+name = "deploy"
+workloads = ["web"]
+principals = ["{workload}"]
+min_evidence = "simulated"
+max_ttl_seconds = 600
+revocation = "krl"
 "#;
         let more = format!("{identity}\n[bridge]\nlisten = \"127.0.0.1:{bridge}\"\nuses_per_minute = 5\n");
         let broker = Broker::start(&Setup { more: &more, ..Setup::default() }).unwrap();
