@@ -7,6 +7,8 @@
 mod admin;
 mod attest;
 mod authority;
+#[doc(hidden)]
+pub mod benching;
 mod broker;
 mod chains;
 pub mod cli;

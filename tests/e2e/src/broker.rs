@@ -199,6 +199,29 @@ impl Broker {
         self.process.signal(Signal::HUP)
     }
 
+    /// Changes the text of its configuration file; see [`Broker::hang_up`].
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn reconfigure(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let file = self.directory.path().join("broker/countersign.toml");
+        let (text, beside) = (fs::read_to_string(&file)?, file.with_extension("new"));
+        fs::write(&beside, change(text))?;
+        Ok(fs::rename(beside, file)?)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The directory of its store.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("broker/data")
+    }
+
     /// The directory of its configured endorsements.
     #[must_use]
     pub fn endorsements(&self) -> PathBuf {

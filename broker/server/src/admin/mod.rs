@@ -16,6 +16,7 @@ mod decisions;
 mod endorsements;
 mod enrollments;
 mod exceptions;
+mod exposure;
 mod federation;
 mod keys;
 mod policies;
@@ -47,6 +48,7 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/exceptions/{name}", get(exceptions::show))
         .route("/exceptions/{name}/extend", post(exceptions::extend))
         .route("/exceptions/{name}/end", post(exceptions::end))
+        .route("/exposure", get(exposure::report))
         .route("/federation", get(federation::list).post(federation::add))
         .route("/federation/{name}", get(federation::show).delete(federation::remove))
         .route("/federation/{name}/refresh", post(federation::refresh))

@@ -10,6 +10,7 @@ mod endorsements;
 mod enrollments;
 mod exceptions;
 mod explain;
+mod exposure;
 mod federation;
 mod files;
 mod init;
@@ -58,6 +59,8 @@ enum Command {
     Enrollments(enrollments::Args),
     /// List and change the signing keys
     Keys(keys::Args),
+    /// Say how much is out there by class of credentials, and for how long
+    Exposure(exposure::Args),
     /// Trust other trust domains' identities: add, list, refresh and remove their bundles
     Federation(federation::Args),
     /// List the guests that attested, and what they hold
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(&args),
         Command::Enrollments(args) => enrollments::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Exposure(args) => exposure::run(&args),
         Command::Federation(args) => federation::run(&args),
         Command::Workloads(args) => workloads::run(&args),
         Command::Exceptions(args) => exceptions::run(&args),

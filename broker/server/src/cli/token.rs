@@ -68,8 +68,8 @@ struct Verify {
     ca: Option<PathBuf>,
     #[command(flatten)]
     proof: Proof,
-    /// The status list that the token names, as the broker answers at its address; without it the claims list `status` as
-    /// unchecked
+    /// The status list that the token names, as the broker answers at its address; with --server it is fetched. Without either
+    /// the claims list `status` as unchecked
     #[arg(long, value_name = "FILE")]
     status_list: Option<PathBuf>,
     /// The time to verify at (RFC 3339); default: now
@@ -151,7 +151,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
 /// Why things are not checked.
 const NO_AUDIENCE: &str = "no --audience was given";
 const NO_PROOF: &str = "no --dpop or --client-certificate was given";
-const NO_LIST: &str = "no --status-list was given";
+const NO_LIST: &str = "no --status-list or --server was given";
 
 /// Runs the command. Exit status 0: the token holds; 1: it does not; 2: something cannot be read.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -181,8 +181,32 @@ fn judge(args: &Verify) -> Result<Result<Accepted, Refused>> {
     let issuer = args.issuer.as_deref().or(args.trust_domain.as_deref()).context("expected --issuer")?;
     let now = args.at.unwrap_or_else(clock::now).as_unix();
     let trust = Trust { jwks: &jwks, issuer, audience, now, leeway: args.leeway };
-    Ok(verify(args, token.trim(), &trust, &shown)
-        .and_then(|(accepted, place)| with_status(accepted, place.as_ref(), list.as_deref().map(str::trim), &trust)))
+    let (accepted, place) = match verify(args, token.trim(), &trust, &shown) {
+        Ok(verified) => verified,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let (Some(place), None) = (&place, &list) else {
+        return Ok(with_status(accepted, place.as_ref(), list.as_deref().map(str::trim), &trust));
+    };
+    let Some((list, keys, issuer)) = fetched_list(args, &accepted.claims, place)? else {
+        return Ok(with_status(accepted, Some(place), None, &trust));
+    };
+    let trust = Trust { jwks: &keys, issuer: &issuer, ..trust };
+    Ok(with_status(accepted, Some(place), Some(list.trim()), &trust))
+}
+
+/// The status list that a token names, from the broker that was named, with the keys and the issuer that it must have. It is
+/// asked at that broker whatever the host in the token: the list's own address is compared afterwards.
+fn fetched_list(args: &Verify, claims: &Value, place: &StatusPlace) -> Result<Option<(String, Jwks, String)>> {
+    let (Some(server), Some(ca)) = (&args.server, &args.ca) else { return Ok(None) };
+    let uri: hyper::Uri = place.uri.parse().context("expected the address of a status list in the token")?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let client = AdminClient::anonymous(server, ca)?;
+    let list = String::from_utf8(client.download(path)?.to_vec()).context("expected a status list")?;
+    let keys = Jwks::parse(&client.download("/.well-known/jwks.json")?)?;
+    // Of a token whose signature holds.
+    let issuer = args.issuer.as_deref().or_else(|| claims.get("iss").and_then(Value::as_str)).unwrap_or_default();
+    Ok(Some((list, keys, issuer.to_owned())))
 }
 
 /// The token by its kind, with the proof of its key.

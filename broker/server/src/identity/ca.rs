@@ -10,7 +10,7 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ED25519, PublicKeyData, SanType, string::Ia5String,
+    PKCS_ED25519, PublicKeyData, SanType, SerialNumber, string::Ia5String,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use time::OffsetDateTime;
@@ -132,6 +132,7 @@ impl Ca {
         until: Timestamp,
     ) -> Result<String, rcgen::Error> {
         let mut params = CertificateParams::default();
+        params.serial_number = Some(serial()?);
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(spiffe_id)?)];
         params.is_ca = IsCa::ExplicitNoCa;
@@ -143,6 +144,15 @@ impl Ca {
         params.not_after = time(until.min(self.validity.not_after));
         Ok(params.signed_by(key, &self.issuer)?.pem() + &self.following)
     }
+}
+
+/// A number that no other certificate of the CA has (RFC 5280 §4.1.2.2), also when one key is certified twice.
+fn serial() -> Result<SerialNumber, rcgen::Error> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| rcgen::Error::RingUnspecified)?;
+    // Positive, and of one length.
+    bytes[0] = (bytes[0] & 0x7f) | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
 }
 
 /// One certificate as PEM.

@@ -13,6 +13,7 @@ mod decisions;
 mod endorsements;
 mod enrolments;
 mod exceptions;
+mod exposure;
 mod federation;
 mod floors;
 mod keys;
@@ -31,6 +32,7 @@ pub(crate) use enrolments::{
 pub(crate) use exceptions::{
     Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice,
 };
+pub(crate) use exposure::{Exposure, ExposureStore};
 pub(crate) use federation::{Federation, FederationProfile, FederationStore, Fetched, StoredFederation};
 pub(crate) use floors::FloorStore;
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Right, Role};
@@ -54,6 +56,7 @@ pub(crate) trait Store:
     + EndorsementStore
     + EnrolmentStore
     + ExceptionStore
+    + ExposureStore
     + FederationStore
     + FloorStore
     + KeyStore

@@ -105,6 +105,13 @@ impl Guest {
         (send(), send())
     }
 
+    /// The newest trust bundles of a lease.
+    pub(crate) fn bundles(&self, lease: &str) -> Answer {
+        let nonce = self.client.challenge().unwrap();
+        let header = self.authorization(LeaseAction::Bundles, lease, &nonce);
+        self.client.send_with("GET", &format!("/v1/leases/{lease}/bundles"), &header, None).unwrap()
+    }
+
     /// Gives a lease back.
     pub(crate) fn release(&self, lease: &str) -> Answer {
         let nonce = self.client.challenge().unwrap();

@@ -44,7 +44,7 @@ fn claims(client: &Client, broker: &Broker, token: &str) -> Value {
 }
 
 /// Whether the token holds, as a relying party finds out from the token alone.
-fn holds(client: &Client, broker: &Broker, token: &str) -> bool {
+pub(crate) fn holds(client: &Client, broker: &Broker, token: &str) -> bool {
     let place = claims(client, broker, token)["status"]["status_list"].clone();
     let uri = place["uri"].as_str().unwrap();
     let path = uri.strip_prefix(&broker.url()).unwrap();
@@ -209,4 +209,43 @@ fn events_are_told_in_order_also_across_a_crash_and_to_nobody_unknown() {
     let began = Instant::now();
     broker.stop().unwrap();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_exposure_is_what_the_lease_table_says() {
+    let broker = broker();
+    let (client, admin) = (broker.client().unwrap(), broker.administrator().unwrap());
+    let (mut guest, mut other) = (Guest::new(client.clone()), Guest::new(client));
+    let first = guest.attest(two_secrets());
+    other.attest(json!([{"id": "disk", "type": "secret", "name": "disk-key"}]));
+    let report = || {
+        let mut command = broker.admin(&["exposure", "--format", "json"]).unwrap();
+        serde_json::from_str::<Value>(&Said::by(&mut command).unwrap().done().unwrap()).unwrap()
+    };
+    let held = || {
+        let guests = admin.send("GET", "/v1/admin/workloads", None).unwrap().body;
+        guests.as_array().unwrap().iter().map(|guest| guest["leases"].as_array().unwrap().len()).sum::<usize>()
+    };
+    let class = |report: &Value, name: &str| {
+        let classes = report["classes"].as_array().unwrap();
+        classes.iter().find(|class| class["class"] == name).unwrap().clone()
+    };
+    let all = report();
+    assert_eq!((all["open"].as_u64(), held()), (Some(5), 5), "{all}");
+    let secrets = class(&all, "secret");
+    assert_eq!((secrets["open"].as_u64(), secrets["guests"].as_u64()), (Some(3), Some(2)), "{all}");
+    assert!(secrets["longest_seconds"].as_u64() <= all["cap_seconds"].as_u64() && all["cap_seconds"] == 900);
+    guest.release(&lease(&first, 0));
+    guest.release(&guest.id);
+    let rest = report();
+    assert_eq!((rest["open"].as_u64(), held()), (Some(2), 2), "{rest}");
+    assert_eq!(class(&rest, "secret")["last_given"], secrets["last_given"]);
+    let text = Said::by(&mut broker.admin(&["exposure"]).unwrap()).unwrap().done().unwrap();
+    assert!(text.lines().last().unwrap().starts_with("all") && text.contains("attestation-result"), "{text}");
+    // A smaller cap shortens the next grants.
+    let more = "result_seconds = 60";
+    let capped = Broker::start(&Setup { more, ..Setup::default() }).unwrap();
+    Guest::new(capped.client().unwrap()).attest(json!([]));
+    let report = capped.administrator().unwrap().send("GET", "/v1/admin/exposure", None).unwrap().body;
+    assert_eq!((&report["cap_seconds"], &report["classes"][0]["longest_seconds"]), (&json!(60), &json!(60)));
 }

@@ -7,8 +7,14 @@
     reason = "tests"
 )]
 
+mod endpoint;
+mod federation;
 mod guest;
 mod leases;
+mod mtls;
+mod posture;
+mod secrecy;
+mod spiffe;
 mod stream;
 mod svid;
 mod tokens;

@@ -1,6 +1,5 @@
 use std::{
     io::Write,
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -231,58 +230,87 @@ fn header(kid: &str) -> String {
     text
 }
 
-const PYTHON: &str = r"
+/// What both scripts share: everything comes from the discovery document.
+const DISCOVERY: &str = r"
 import json, ssl, sys, urllib.request
-import jwt
 issuer, ca, audience = sys.argv[1:4]
 context = ssl.create_default_context(cafile=ca)
 def fetch(url):
     return json.load(urllib.request.urlopen(url, context=context))
 discovery = fetch(issuer + '/.well-known/openid-configuration')
-keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(fetch(discovery['jwks_uri'])).keys}
-token = sys.stdin.read()
-key = keys[jwt.get_unverified_header(token)['kid']]
+keys = fetch(discovery['jwks_uri'])
 algorithms = discovery['id_token_signing_alg_values_supported']
-claims = jwt.decode(token, key.key, algorithms=algorithms, audience=audience, issuer=discovery['issuer'])
-print(claims['sub'])
+token = sys.stdin.read()
+";
+const PYJWT: &str = r"
+import jwt
+known = {key.key_id: key for key in jwt.PyJWKSet.from_dict(keys).keys}
+key = known[jwt.get_unverified_header(token)['kid']]
+print(json.dumps(jwt.decode(token, key.key, algorithms=algorithms, audience=audience, issuer=discovery['issuer'])))
+";
+const AUTHLIB: &str = r"
+from authlib.jose import JsonWebKey, JsonWebToken
+exactly = lambda value: {'essential': True, 'value': value}
+wanted = {'iss': exactly(discovery['issuer']), 'aud': exactly(audience), 'exp': {'essential': True}}
+claims = JsonWebToken(algorithms).decode(token, JsonWebKey.import_key_set(keys), claims_options=wanted)
+claims.validate()
+print(json.dumps(claims))
 ";
 
-#[test]
-fn pyjwt_verifies_tokens_from_the_discovery_document_alone() {
-    let python = Path::new("/usr/bin/python3");
-    let able = Command::new(python).args(["-c", "import jwt, cryptography"]).stderr(Stdio::null()).status();
-    if !able.is_ok_and(|status| status.success()) {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("python3-jwt is not here: skipped");
-        }
-        return;
+/// Runs a script over a token; the claims, or what it said against them.
+fn python(script: &str, broker: &Broker, token: &str, audience: &str) -> Result<Value, String> {
+    let mut child = Command::new("/usr/bin/python3")
+        .args(["-c", &format!("{DISCOVERY}{script}"), &broker.url()])
+        .arg(broker.ca())
+        .arg(audience)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err(String::from_utf8(output.stderr).unwrap()),
     }
+}
+
+#[test]
+fn libraries_that_we_did_not_write_verify_everything_from_the_discovery_document_alone() {
     let broker = broker();
     let mut guest = Guest::new(broker.client().unwrap());
-    let verify = |token: &str, audience: &str| {
-        let mut child = Command::new(python)
-            .args(["-c", PYTHON, &broker.url()])
-            .arg(broker.ca())
-            .arg(audience)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(token.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
-    };
-    for (name, audience) in [("aws", "sts.amazonaws.com"), ("vault", "vault.example")] {
-        let token = token(&mut guest, name);
-        let (held, said, error) = verify(&token, audience);
-        assert!(held && said.trim() == SPIFFE_ID, "{name}: {error}");
-        let (held, _, error) = verify(&token, "elsewhere");
-        assert!(!held && error.contains("InvalidAudienceError"), "{name}: {error}");
+    let ask = json!({"id": "g", "type": "jwt-svid", "name": "web", "audience": "db.example"});
+    let svid = String::from_utf8(grant(&mut guest, ask)).unwrap();
+    let tokens = [
+        ("RS256 token", token(&mut guest, "aws"), "sts.amazonaws.com".to_owned()),
+        ("ES256 token", token(&mut guest, "vault"), "vault.example".to_owned()),
+        ("JWT-SVID", svid, "db.example".to_owned()),
+        ("EAR", guest.attest(json!([]))["result"].as_str().unwrap().to_owned(), broker.url()),
+    ];
+    for (module, script, refusal) in [("jwt", PYJWT, "InvalidAudienceError"), ("authlib", AUTHLIB, "InvalidClaimError")]
+    {
+        let able =
+            Command::new("/usr/bin/python3").args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+        if !able.is_ok_and(|status| status.success()) {
+            #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+            {
+                eprintln!("python3-{module} is not here: skipped");
+            }
+            continue;
+        }
+        for (name, token, audience) in &tokens {
+            let claims = python(script, &broker, token, audience).unwrap_or_else(|error| panic!("{name}: {error}"));
+            match *name {
+                "EAR" => assert_eq!(claims["submods"]["cpu"]["ear_status"], "affirming", "{claims}"),
+                _ => assert_eq!(claims["sub"], SPIFFE_ID, "{name}: {claims}"),
+            }
+            let elsewhere = python(script, &broker, token, "elsewhere").unwrap_err();
+            assert!(elsewhere.contains(refusal), "{name}: {elsewhere}");
+            let (signed, signature) = token.rsplit_once('.').unwrap();
+            let other = if signature.starts_with('A') { "B" } else { "A" };
+            let forged = format!("{signed}.{other}{}", &signature[1..]);
+            assert!(python(script, &broker, &forged, audience).is_err(), "{name}");
+        }
     }
-    // The attestation result too.
-    let result = guest.attest(json!([]))["result"].as_str().unwrap().to_owned();
-    let (_, _, error) = verify(&result, &broker.url());
-    assert!(error.contains("KeyError: 'sub'"), "its signature, issuer and audience hold, it has no subject: {error}");
 }

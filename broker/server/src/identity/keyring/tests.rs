@@ -195,4 +195,8 @@ async fn a_ca_of_another_trust_domain_signs_no_longer() {
     let chain = ring.ca().unwrap().certify(&key, "spiffe://other.org/a", at(1), at(100)).unwrap();
     let der = pem::parse(chain.as_bytes()).unwrap().into_contents();
     assert_eq!(spiffe::uris(&der).unwrap(), ["spiffe://other.org/a"]);
+    let again = ring.ca().unwrap().certify(&key, "spiffe://other.org/a", at(1), at(100)).unwrap();
+    let again = pem::parse(again.as_bytes()).unwrap().into_contents();
+    let serial = |der: &[u8]| Certificate::parse_der(der).unwrap().serial().to_vec();
+    assert_ne!(serial(&der), serial(&again), "a key that is certified twice");
 }

@@ -1,6 +1,7 @@
 //! Costs of the core beside the bare cryptography they cannot do without. Exits with 1 when a limit is exceeded.
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]
 
+mod issuance;
 mod policy;
 mod quote;
 mod tdx;
@@ -39,6 +40,7 @@ fn main() -> Result<ExitCode> {
     rows.extend(quote::rows()?);
     rows.extend(tpm::rows()?);
     rows.extend(releases()?);
+    rows.extend(issuance::rows(&simulated)?);
     println!("{}", markdown(&rows));
     Ok(if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
