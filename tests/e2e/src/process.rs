@@ -25,12 +25,6 @@ impl Process {
         Ok(Self(command.spawn().with_context(|| format!("expected to start {command:?}"))?))
     }
 
-    /// Its process id.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Ends it at once, as a crash would.
     ///
     /// # Errors

@@ -18,3 +18,4 @@ mod spiffe;
 mod stream;
 mod svid;
 mod tokens;
+mod upstream;

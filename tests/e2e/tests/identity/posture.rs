@@ -111,15 +111,11 @@ enum Worse {
 fn a_renewal_on_worse_evidence_ends_every_lease_of_the_guest_everywhere_within_a_second() {
     let (floor, policy) = (
         "\n[baseline.snp.minimum_tcb.milan.reported]\nbootloader = 0\ntee = 0\nsnp = 0\nmicrocode = 255\n",
-        BUILT_IN_APPRAISAL.replace("default hardware := ", "hardware := 97 if true\n\ndefault unused := "),
+        BUILT_IN_APPRAISAL.replace("hardware := 0 if simulated", "hardware := 97 if simulated"),
     );
     let cases = [
         ("debug on", Worse::Report(|report| report.policy |= 1 << 19), "baseline.snp.debug"),
-        (
-            "another image",
-            Worse::Report(|report| report.measurement = LaunchDigest([7; 48])),
-            "reference.launch.unknown",
-        ),
+        ("another image", Worse::Report(|report| report.measurement = LaunchDigest([7; 48])), "reference.no_match"),
         ("TCB floor raised", Worse::Configuration(floor), "baseline.snp.tcb_reported"),
         ("stricter policy", Worse::Policy(policy), "policy."),
         ("reference set retired", Worse::Retired, "reference."),
