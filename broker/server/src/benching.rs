@@ -124,5 +124,6 @@ fn value(outcome: Result<SecretBytes, Denied>) -> Result<usize> {
 
 fn request(kind: GrantKind, csr: Option<String>) -> GrantRequest {
     let audience = Some("a".to_owned());
-    GrantRequest { id: "g".to_owned(), kind, name: "web".to_owned(), seal: SealTo::TeeKey, audience, csr }
+    let (id, name) = ("g".to_owned(), "web".to_owned());
+    GrantRequest { id, kind, name, seal: SealTo::TeeKey, audience, csr, public_key: None }
 }

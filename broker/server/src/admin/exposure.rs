@@ -50,8 +50,10 @@ fn caps(broker: &Broker) -> BTreeMap<&'static str, u32> {
         .svid
         .iter()
         .flat_map(|entry| [GrantKind::JwtSvid, GrantKind::X509Svid].map(|kind| (kind, entry.ttl_seconds)));
+    let ssh = broker.ssh.user.iter().chain(&broker.ssh.host).map(|entry| (GrantKind::SshCert, entry.max_ttl_seconds));
+    let roles = broker.databases.longest().map(|seconds| (GrantKind::Postgres, seconds));
     let mut caps = BTreeMap::new();
-    for (kind, seconds) in tokens.chain(svids) {
+    for (kind, seconds) in tokens.chain(svids).chain(ssh).chain(roles) {
         let cap = caps.entry(kind.as_str()).or_insert(0);
         *cap = seconds.max(*cap);
     }

@@ -94,6 +94,11 @@ impl Databases {
         Ok(Self { servers, installation, key: PasswordKey(key) })
     }
 
+    /// The longest lives of roles, seconds, by server.
+    pub(crate) fn longest(&self) -> impl Iterator<Item = u32> {
+        self.servers.iter().map(|server| server.settings.max_ttl_seconds)
+    }
+
     /// Server and entry behind a name that guests ask for.
     pub(crate) fn entry(&self, name: &str) -> Option<(&Server, &RoleEntry)> {
         let entries =
