@@ -39,7 +39,7 @@ fn start(trust_domain: &str, federates_with: &str, listen: Option<u16>) -> Broke
 }
 
 fn federation(broker: &Broker, args: &[&str]) -> Said {
-    Said::by(&mut broker.admin(&[&["federation"], args, &["--format", "json"]].concat()).unwrap()).unwrap()
+    Said::by(&mut broker.admin(&[&["federation"][..], args, &["--format", "json"]].concat()).unwrap()).unwrap()
 }
 
 /// What `countersign federation` prints, when it succeeds.
