@@ -130,7 +130,13 @@ impl Upstream {
             Some(last) => trusted.iter().position(|root| signed_by(last, root, place.saturating_sub(1)).is_ok()),
             None => roots.iter().position(|root| *root == certifying),
         };
-        let root = root.ok_or_else(|| refused(place)("a root that certified the chain"))?;
+        let named = |last: &Certificate| trusted.iter().any(|root| last.names_issuer(root));
+        let root = root.ok_or_else(|| match path.last().is_some_and(named) {
+            true => {
+                refused(place)("a root whose key verifies the chain: P-256 with SHA-256, P-384 with SHA-384, or RSA")
+            }
+            false => refused(place)("a root that certified the chain"),
+        })?;
         let (mut roots, mut trusted) = (roots, trusted);
         roots.swap(0, root);
         trusted.swap(0, root);

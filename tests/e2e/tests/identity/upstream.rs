@@ -18,10 +18,12 @@ fn make(place: &Path, extensions: &str) {
     };
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes";
     run(&format!(
-        "req -x509 {key} -keyout root.key -out root.pem -subj /CN=root -days 30 -addext keyUsage=keyCertSign"
+        "req -x509 {key} -keyout root.key -out root.pem -subj /CN=root -days 30 -sha384 -addext keyUsage=keyCertSign"
     ));
     run(&format!("req -new {key} -keyout upstream.key -out upstream.csr -subj /CN=upstream"));
-    run("x509 -req -in upstream.csr -CA root.pem -CAkey root.key -out upstream.pem -days 20 -extfile extensions");
+    run(
+        "x509 -req -in upstream.csr -CA root.pem -CAkey root.key -out upstream.pem -days 20 -sha384 -extfile extensions",
+    );
 }
 
 fn start(place: &Path) -> anyhow::Result<Broker> {
