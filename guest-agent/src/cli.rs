@@ -1,6 +1,8 @@
 //! The command line.
 
+mod clevis;
 mod lease;
+mod luks;
 mod scan;
 mod tpm;
 mod unlock;
@@ -12,7 +14,9 @@ use evidence_formats::{binding::Nonce, bytes::ReportData};
 use tee::MetadataService;
 
 pub(crate) use self::{
+    clevis::ClevisKeyArgs,
     lease::{LeaseArgs, LeaseCommand},
+    luks::{DiskArgs, LuksAct, LuksArgs, PlaceArgs},
     scan::ScanArgs,
     tpm::{AkChoice, EnrollChoice, TpmArgs},
     unlock::{ConsoleArgs, CryptsetupArgs, UnlockArgs},
@@ -107,6 +111,10 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     /// Looks for static secrets in an image or a running system. Says where and by which rule, never the value.
     Scan(Box<ScanArgs>),
+    /// Slots of a LUKS2 disk for the broker's key: enrolment, change of the key, recovery.
+    Luks(LuksArgs),
+    /// Writes the key of the clevis pin `countersign` for jose. The pin runs it; see clevis-encrypt-countersign(1).
+    ClevisKey(ClevisKeyArgs),
     /// Writes the manual, a page for each command.
     Man {
         /// Directory that gets the pages, for example /usr/local/share/man/man1.
@@ -334,6 +342,10 @@ pub(crate) struct GetArgs {
     /// Replaces the file when it exists already.
     #[arg(long, requires = "out")]
     pub(crate) replace: bool,
+
+    /// Which version, where it is not the current one.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) version: Option<u32>,
 
     /// Has the broker seal the value once more: only this machine opens it, and only in the state that the broker knows.
     #[arg(long, value_enum, value_name = "WHERE")]

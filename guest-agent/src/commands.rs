@@ -25,8 +25,10 @@ use crate::{
     settings::{SettingsError, SettingsFile},
 };
 
+mod clevis;
 mod credentials;
 mod lease;
+mod luks;
 mod postgres;
 mod scan;
 mod ssh;
@@ -50,6 +52,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Credentials(args) => credentials::write(&args.credential, &guest),
         Command::Scan(args) => scan::scan(&args, &guest),
         Command::Extend(args) => extend(&args, &guest.paths),
+        Command::ClevisKey(args) => clevis::key(&args, &guest),
+        Command::Luks(args) => luks::luks(&args.act, &guest),
         Command::Unlock(args) => unlock::unlock(&args, &guest),
         Command::Lease(args) => lease::run(&args.command, &guest),
         Command::Serve { broker } => serve(&broker, cli.config.as_deref(), &guest),
@@ -106,8 +110,7 @@ fn get(args: &GetArgs, guest: &Guest) -> Result<(), Failure> {
         let want = Want::Secret { name: args.secret.clone() };
         return lease::fetch(want, file, &args.broker, guest, |given| lease::write_value(&output, given));
     }
-    let wanted =
-        Wanted { kind: "secret", name: &args.secret, seal: args.seal, audience: None, csr: None, public_key: None };
+    let wanted = Wanted { seal: args.seal, version: args.version, ..Wanted::of("secret", &args.secret) };
     let secret = guest.grant(&args.broker, wanted)?;
     Ok(output.write(secret.expose())?)
 }
@@ -140,6 +143,11 @@ fn serve(broker: &BrokerArgs, config: Option<&Path>, guest: &Guest) -> Result<()
 impl Guest {
     /// One grant, opened.
     fn grant(&self, broker: &BrokerArgs, wanted: Wanted<'_>) -> Result<SecretBytes, Failure> {
+        self.versioned(broker, wanted).map(|(_version, value)| value)
+    }
+
+    /// One grant, opened, and which version it is.
+    fn versioned(&self, broker: &BrokerArgs, wanted: Wanted<'_>) -> Result<(u64, SecretBytes), Failure> {
         let answer = self.ask(broker, Ask { profile: None, grant: Some(wanted), report: None })?;
         answer.secret.ok_or(Failure::Answer { expected: "the grant" })
     }

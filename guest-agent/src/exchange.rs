@@ -73,9 +73,18 @@ pub(crate) struct Wanted<'a> {
     pub(crate) csr: Option<&'a str>,
     /// SSH certificate: the guest's public key, a line.
     pub(crate) public_key: Option<&'a str>,
+    /// Secret: which version, where it is not the current one. Rotation: of which version the step is.
+    pub(crate) version: Option<u32>,
+    /// Rotation: the step.
+    pub(crate) step: Option<&'static str>,
 }
 
 impl<'a> Wanted<'a> {
+    /// A grant of this kind and name, and nothing more.
+    pub(crate) const fn of(kind: &'static str, name: &'a str) -> Self {
+        Self { kind, name, seal: None, audience: None, csr: None, public_key: None, version: None, step: None }
+    }
+
     /// As the broker reads it; `id` names it in the answer.
     pub(crate) fn as_request(self, id: &'a str) -> GrantRequest<'a> {
         GrantRequest {
@@ -86,6 +95,8 @@ impl<'a> Wanted<'a> {
             audience: self.audience,
             csr: self.csr,
             public_key: self.public_key,
+            version: self.version,
+            step: self.step,
         }
     }
 }
@@ -131,8 +142,8 @@ pub(crate) fn authorization(key: &LeaseKey, action: LeaseAction, lease: &str, no
 pub(crate) struct Answer {
     /// The attestation result, a JWT; its signature is not looked at here.
     pub(crate) result: String,
-    /// The value of the secret that was asked for.
-    pub(crate) secret: Option<SecretBytes>,
+    /// Version and value of the secret that was asked for.
+    pub(crate) secret: Option<(u64, SecretBytes)>,
 }
 
 /// A guest that can attest to a broker.
@@ -300,7 +311,7 @@ impl Exchange {
     }
 
     /// The secret called `name`, opened by the TPM.
-    async fn unseal(&self, name: &str, sealed: TpmGrant) -> Result<SecretBytes, Failure> {
+    async fn unseal(&self, name: &str, sealed: TpmGrant) -> Result<(u64, SecretBytes), Failure> {
         if sealed.grant != name {
             return Err(Failure::Answer { expected: "the secret that was asked for" });
         }
@@ -312,8 +323,11 @@ impl Exchange {
             .with_attester(move |attester| attester.tpm().map(|tpm| tpm.unseal(&wrapped, &pcrs)).transpose())
             .await?
             .ok_or(Failure::NoTpm)?;
+        let version = sealed.version;
         let opened = sealed.open(SecretBytes::new(unsealed.to_vec()));
-        opened.map_err(|_unopened| Failure::Answer { expected: "a secret under the key that the TPM opened" })
+        let opened =
+            opened.map_err(|_unopened| Failure::Answer { expected: "a secret under the key that the TPM opened" })?;
+        Ok((version, opened))
     }
 }
 
@@ -343,11 +357,11 @@ fn plaintext(response: &AttestResponse, key: &TeeKeyPair) -> Result<SecretBytes,
 }
 
 /// The secret called `name`.
-fn secret(name: &str, plaintext: &SecretBytes) -> Result<SecretBytes, Failure> {
+fn secret(name: &str, plaintext: &SecretBytes) -> Result<(u64, SecretBytes), Failure> {
     let payload = GrantPayload::parse(plaintext);
     let payload = payload.map_err(|_unreadable| Failure::Answer { expected: "a secret with its name" })?;
     if payload.grant == name {
-        Ok(payload.value)
+        Ok((payload.version, payload.value))
     } else {
         Err(Failure::Answer { expected: "the secret that was asked for" })
     }

@@ -7,8 +7,16 @@ use tee::{AttestError, ExtendError};
 use thiserror::Error;
 
 use crate::{
-    connection::TransportError, console, luks::CryptsetupError, output::OutputError, protocol::Problem,
-    result::ResultError, scan::ScanError, serve::ServeError, settings::SettingsError, unlock::SocketError,
+    connection::TransportError,
+    console,
+    luks::{CryptsetupError, DiskError},
+    output::OutputError,
+    protocol::Problem,
+    result::ResultError,
+    scan::ScanError,
+    serve::ServeError,
+    settings::SettingsError,
+    unlock::SocketError,
 };
 
 /// Why a command failed.
@@ -111,6 +119,9 @@ pub enum Failure {
     /// The disk was not opened or changed.
     #[error(transparent)]
     Cryptsetup(#[from] CryptsetupError),
+    /// The keys of the disk were not changed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A caller got no key; what there is to say was said then.
     #[error("the last caller got no key")]
     Unserved {
@@ -185,7 +196,7 @@ impl Failure {
             Self::Transport(error) if error.clock_trouble().is_some() => 6,
             Self::Transport(error) if matches!(**error, TransportError::Untrusted(_)) => 5,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
-            Self::Cryptsetup(_) => 7,
+            Self::Cryptsetup(_) | Self::Disk(_) => 7,
             Self::Unserved { status } => *status,
             Self::NoTpm
             | Self::NoEkCertificate { .. }
@@ -208,7 +219,8 @@ impl Failure {
                 }
                 None => NOT_OURS.into(),
             }),
-            Self::Cryptsetup(error) => disk(error).map(Into::into),
+            Self::Cryptsetup(error) => cryptsetup(error).map(Into::into),
+            Self::Disk(error) => disk(error).map(Into::into),
             Self::Socket(SocketError::NotActivated) => Some(
                 "let systemd start it (countersign-unlock@VOLUME.socket), or say --device, --out or --listen".into(),
             ),
@@ -283,7 +295,7 @@ fn unreachable(last: &TransportError) -> String {
 }
 
 /// By what is wrong with the disk.
-fn disk(error: &CryptsetupError) -> Option<&'static str> {
+fn cryptsetup(error: &CryptsetupError) -> Option<&'static str> {
     match error {
         CryptsetupError::Start { .. } => Some("install cryptsetup, or say --cryptsetup FILE"),
         CryptsetupError::NoKey { .. } => Some(
@@ -320,6 +332,25 @@ impl Refusal {
             Some(decision) => format!("{cause}; the operator sees all of it with: countersign explain {decision}"),
             None => cause.to_owned(),
         }
+    }
+}
+
+/// By what is wrong with the disk's keys.
+fn disk(error: &DiskError) -> Option<&'static str> {
+    match error {
+        DiskError::Cryptsetup(error) => cryptsetup(error),
+        DiskError::Interrupted => Some("run: countersign-agent luks recover"),
+        DiskError::NotEnrolled | DiskError::EnrollAgain => Some("run: countersign-agent luks enroll"),
+        DiskError::NothingOpens => Some(
+            "check which disk and which secret it is; the operator sees the versions with: countersign secrets get-metadata",
+        ),
+        DiskError::ShortKey { .. } => Some("have the broker make the key: countersign secrets generate"),
+        DiskError::Unproven { .. } => Some(
+            "nothing was promoted and the old key opens the disk; somebody changed its header meanwhile: find out who, then \
+             run: countersign-agent luks recover",
+        ),
+        DiskError::Enrolled { .. } => Some("to change the key: countersign-agent luks rotate"),
+        DiskError::Busy { .. } | DiskError::OtherVolume { .. } | DiskError::Full { .. } => None,
     }
 }
 

@@ -74,7 +74,7 @@ impl Want {
             Self::JwtSvid { audience, .. } => ("jwt-svid", Some(audience.as_str())),
             Self::X509Svid { .. } => ("x509-svid", None),
         };
-        Wanted { kind, name: self.name(), seal: None, audience, csr: key.map(PendingKey::csr), public_key: None }
+        Wanted { audience, csr: key.map(PendingKey::csr), ..Wanted::of(kind, self.name()) }
     }
 }
 

@@ -33,7 +33,7 @@ pub use crate::{
     commands::run,
     connection::{ProblemDocument, TransportError},
     failure::{Failure, Refusal},
-    luks::{CryptsetupError, HeaderError, NotAVolume, VolumeName},
+    luks::{CryptsetupError, DiskError, HeaderError, NotAVolume, VolumeName},
     output::OutputError,
     result::ResultError,
     scan::{RulesError, ScanError},

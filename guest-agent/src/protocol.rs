@@ -54,6 +54,12 @@ pub(crate) struct GrantRequest<'a> {
     /// SSH certificate: the guest's public key, a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) public_key: Option<&'a str>,
+    /// Secret: which version. Rotation: of which version the step is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<u32>,
+    /// Rotation: the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<&'static str>,
 }
 
 /// The answer to evidence that is good.

@@ -4,7 +4,7 @@ use evidence_formats::code::{Code, Coded};
 use keys::{
     grant::GrantPayload,
     jwk::TeePublicKey,
-    random::SystemRandom,
+    random::{NoRandomness, SystemRandom},
     seal::{SealError, Sealed, seal},
     secret::SecretBytes,
     tpm::{TpmGrant, TpmSealError},
@@ -29,7 +29,10 @@ use crate::{
 /// The release policy does not allow the grant.
 pub(crate) const DENIED_BY_POLICY: Code = Code::new("release.policy.denied");
 
+mod rotation;
 mod tpm;
+
+pub(crate) use self::rotation::{Rotating, SecretChange, generate};
 
 /// A released grant: sealed, with the lease to record.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Released {
     pub(crate) sealed: Sealed,
     /// The lease.
     pub(crate) lease: Lease,
+    /// What becomes of a stored secret.
+    pub(crate) change: Option<SecretChange>,
 }
 
 /// A grant that the guest does not get.
@@ -62,6 +67,9 @@ pub(crate) enum ReleaseError {
     /// It cannot be written.
     #[error("the credential cannot be JSON")]
     Json(#[from] serde_json::Error),
+    /// No key can be made.
+    #[error("a key cannot be made")]
+    Generate(#[from] NoRandomness),
     /// It cannot be sealed.
     #[error("the grant cannot be sealed")]
     Seal(#[from] SealError),
@@ -117,12 +125,17 @@ impl Releaser<'_> {
         let expires_at = self.now.plus_seconds(i64::from(ttl)).min(self.ends_at);
         let expires_at = self.issuer.ends(offer).map_or(expires_at, |ends| expires_at.min(ends));
         let terms = Terms { until: expires_at, slot };
+        let (mut version, mut change) = (offer.version(), None);
         let value = match offer {
             Offer::Absent => {
                 let reasons = vec![format!("the grant {} does not exist", request.name)];
                 return Ok(Err(Denied { code: Code::new("release.secret.absent"), reasons }));
             }
             Offer::Secret(secret) => Ok(self.vault.open_secret(self.tenant, &request.name, secret)?),
+            Offer::Rotation(found) => self.rotate(request, found)?.map(|step| {
+                (version, change) = (step.version, step.change);
+                step.value
+            }),
             Offer::Token(entry) => self.issuer.token(entry, terms)?,
             Offer::JwtSvid(entry) => self.issuer.jwt_svid(entry, request, terms)?,
             Offer::X509Svid(entry) => self.issuer.x509_svid(entry, request, terms)?,
@@ -140,18 +153,18 @@ impl Releaser<'_> {
                 Err(denied) => return Ok(Err(denied)),
             },
         };
-        let plaintext = plaintext(request, offer.version(), value, target)?;
+        let plaintext = plaintext(request, version, value, target)?;
         let sealed = seal(&plaintext, self.tee_key, &mut SystemRandom::new())?;
         let lease = Lease {
             id: slot.id.clone(),
             status: slot.status,
             kind: request.kind.as_str(),
             name: request.name.clone(),
-            version: offer.version(),
+            version,
             issued_at: self.now,
             expires_at,
         };
-        Ok(Ok(Released { sealed, lease }))
+        Ok(Ok(Released { sealed, lease, change }))
     }
 
     /// Why evidence that passed does not suffice for an entry that asks for more, if so.

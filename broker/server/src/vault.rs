@@ -59,8 +59,7 @@ impl Vault {
     ) -> Result<SecretMetadata, VaultError> {
         for _ in 0..ATTEMPTS {
             metadata.version = self.store.next_secret_version(tenant, &metadata.name).await?;
-            let context = secret_context(tenant, &metadata.name, metadata.version);
-            let envelope = self.root.seal(&context, content, &mut SystemRandom::new())?;
+            let envelope = self.seal_secret(tenant, &metadata.name, metadata.version, content)?;
             match self.store.insert_secret(tenant, &metadata, &envelope).await {
                 Ok(()) => return Ok(metadata),
                 Err(StoreError::Conflict) => {}
@@ -68,6 +67,17 @@ impl Vault {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Encrypts what is to be this version of a secret; nothing is stored.
+    pub(crate) fn seal_secret(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        version: u32,
+        content: &SecretBytes,
+    ) -> Result<Vec<u8>, VaultError> {
+        Ok(self.root.seal(&secret_context(tenant, name, version), content, &mut SystemRandom::new())?)
     }
 
     /// Opens one version of a secret.

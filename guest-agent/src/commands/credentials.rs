@@ -41,13 +41,13 @@ fn token(args: &TokenArgs, kind: &'static str, audience: Option<&str>, guest: &G
         };
         return lease::fetch(want, file, &args.broker, guest, |given| lease::write_value(&output, given));
     }
-    let wanted = Wanted { kind, name: &args.name, seal: None, audience, csr: None, public_key: None };
+    let wanted = Wanted { audience, ..Wanted::of(kind, &args.name) };
     Ok(output.write(guest.grant(&args.broker, wanted)?.expose())?)
 }
 
 fn x509_svid(name: &str, broker: &BrokerArgs, directory: &Path, guest: &Guest) -> Result<(), Failure> {
     let key = PendingKey::new()?;
-    let wanted = Wanted { kind: "x509-svid", name, seal: None, audience: None, csr: Some(key.csr()), public_key: None };
+    let wanted = Wanted { csr: Some(key.csr()), ..Wanted::of("x509-svid", name) };
     let answer = guest.grant(broker, wanted)?;
     write_files(directory, &key.certified(&answer)?)
 }

@@ -31,7 +31,7 @@ struct Role {
 /// Fetches a role and writes it.
 pub(super) fn write(args: &PostgresArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::secret(args.out.as_deref(), true)?;
-    let wanted = Wanted { kind: "postgres", name: &args.name, seal: None, audience: None, csr: None, public_key: None };
+    let wanted = Wanted::of("postgres", &args.name);
     let answer = guest.grant(&args.broker, wanted)?;
     if args.form == PostgresForm::Json {
         return Ok(output.write(answer.expose())?);

@@ -31,8 +31,7 @@ struct Certificate {
 pub(super) fn write(args: &SshCertArgs, guest: &Guest) -> Result<(), Failure> {
     let key = public_key(&args.key)?;
     let line = key.to_line("countersign");
-    let wanted =
-        Wanted { kind: "ssh-cert", name: &args.name, seal: None, audience: None, csr: None, public_key: Some(&line) };
+    let wanted = Wanted { public_key: Some(&line), ..Wanted::of("ssh-cert", &args.name) };
     let answer = guest.grant(&args.broker, wanted)?;
     let unreadable = Failure::Answer { expected: "an SSH certificate" };
     let Ok(Certificate { certificate }) = serde_json::from_slice(answer.expose()) else { return Err(unreadable) };

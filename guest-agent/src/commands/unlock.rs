@@ -69,8 +69,8 @@ impl KeySource for BrokerKeys<'_> {
         let secret = self.secret.map_or_else(|| self.guest.settings.secret_of(volume), str::to_owned);
         let settings = self.guest.settings.broker_at_boot(self.broker)?;
         let exchange = Exchange::new(settings, detect(&self.guest.paths)?, self.guest.enroll)?;
-        let wanted = Wanted { kind: "secret", name: &secret, seal: None, audience: None, csr: None, public_key: None };
+        let wanted = Wanted::of("secret", &secret);
         let answer = Box::pin(exchange.run(Ask { profile: None, grant: Some(wanted), report: None })).await?;
-        answer.secret.ok_or(Failure::Answer { expected: "the grant" })
+        answer.secret.map(|(_version, key)| key).ok_or(Failure::Answer { expected: "the grant" })
     }
 }

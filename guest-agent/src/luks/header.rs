@@ -65,8 +65,22 @@ pub enum HeaderError {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Metadata {
     keyslots: BTreeMap<String, KeySlot>,
+    /// Every token as it is.
+    #[serde(default)]
+    pub(crate) tokens: BTreeMap<String, Value>,
+    digests: BTreeMap<String, VolumeKey>,
     segments: BTreeMap<String, Segment>,
     config: Config,
+}
+
+/// What tells a volume key from another one, and says nothing about it (section 3.5).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct VolumeKey {
+    r#type: String,
+    hash: String,
+    iterations: u64,
+    salt: String,
+    digest: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -102,6 +116,16 @@ impl Metadata {
     /// Reads what `cryptsetup luksDump --dump-json-metadata` wrote.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, HeaderError> {
         serde_json::from_slice(json).map_err(|_not_luks2| HeaderError::Metadata)
+    }
+
+    /// Numbers of the slots that hold a key.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.keyslots.keys().filter_map(|slot| slot.parse().ok())
+    }
+
+    /// The volume keys that its slots lead to.
+    pub(crate) fn volume_keys(&self) -> Vec<&VolumeKey> {
+        self.digests.values().collect()
     }
 
     /// Whether a key may be given to it.
@@ -166,6 +190,7 @@ mod tests {
     #[test]
     fn an_ordinary_header_is_taken() {
         assert_eq!(examine(&good()), Ok(()));
+        assert_eq!(Metadata::parse(good().to_string().as_bytes()).unwrap().slots().collect::<Vec<_>>(), [0]);
     }
 
     #[test]

@@ -29,6 +29,20 @@ pub(crate) struct HeaderCopy {
     pub(super) metadata: Metadata,
 }
 
+impl HeaderCopy {
+    /// Where it is.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Numbers of the slots that hold a key, the lowest first.
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        let mut slots: Vec<u32> = self.metadata.slots().collect();
+        slots.sort_unstable();
+        slots
+    }
+}
+
 impl Drop for HeaderCopy {
     fn drop(&mut self) {
         // In memory, readable by root alone, and nothing in it is secret by itself.

@@ -103,7 +103,7 @@ impl Cryptsetup {
 
     /// A run of `cryptsetup VERB`.
     pub(super) fn run(&self, verb: &'static str) -> Run<'_> {
-        Run { cryptsetup: self, verb, arguments: vec![verb.into()], pipes: Vec::new() }
+        Run { cryptsetup: self, verb, arguments: vec![verb.into()], pipes: Vec::new(), input: None }
     }
 }
 
@@ -114,6 +114,8 @@ pub(super) struct Run<'a> {
     arguments: Vec<OsString>,
     /// The reading ends of the pipes with keys.
     pipes: Vec<OwnedFd>,
+    /// What it reads on standard input; nothing secret.
+    input: Option<Vec<u8>>,
 }
 
 impl Run<'_> {
@@ -130,7 +132,14 @@ impl Run<'_> {
     }
 
     /// An argument that names a pipe which holds `key`.
-    pub(super) fn key(mut self, key: &SecretBytes) -> Result<Self, CryptsetupError> {
+    pub(super) fn key(self, key: &SecretBytes) -> Result<Self, CryptsetupError> {
+        let (mut run, path) = self.pipe(key)?;
+        run.arguments.push(path);
+        Ok(run)
+    }
+
+    /// The path of a pipe which holds `key`, for an argument that comes later.
+    pub(super) fn pipe(mut self, key: &SecretBytes) -> Result<(Self, OsString), CryptsetupError> {
         if key.is_empty() || key.len() > LONGEST_KEY {
             return Err(CryptsetupError::Key { found: key.len() });
         }
@@ -139,9 +148,15 @@ impl Run<'_> {
         std::fs::File::from(writing).write_all(key.expose()).map_err(made)?;
         // Only this end goes to the child.
         fcntl_setfd(&reading, FdFlags::empty()).map_err(|errno| made(errno.into()))?;
-        self.arguments.push(format!("/proc/self/fd/{}", reading.as_raw_fd()).into());
+        let path = format!("/proc/self/fd/{}", reading.as_raw_fd()).into();
         self.pipes.push(reading);
-        Ok(self)
+        Ok((self, path))
+    }
+
+    /// What it reads on standard input; nothing secret.
+    pub(super) fn input(mut self, input: Vec<u8>) -> Self {
+        self.input = Some(input);
+        self
     }
 
     /// Runs it on `device` to its end; what it wrote to standard output.
@@ -150,11 +165,16 @@ impl Run<'_> {
         command.args(&self.arguments).arg("--").arg(device).args(more);
         // Whatever stands in the environment is none of its business.
         command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let start = |source| CryptsetupError::Start { program: self.cryptsetup.program.clone(), source };
-        let child = command.spawn().map_err(start)?;
+        let mut child = command.spawn().map_err(start)?;
         // The child has its own by now; a second reader would keep the key in the pipe.
         drop(self.pipes);
+        if let (Some(text), Some(mut stdin)) = (&self.input, child.stdin.take()) {
+            // One that does not read ends with a status that says more.
+            let _said_below = stdin.write_all(text);
+        }
         let output = child.wait_with_output().map_err(start)?;
         match output.status.code() {
             Some(0) if output.stdout.len() <= OUTPUT_LIMIT => Ok(output.stdout),

@@ -29,7 +29,10 @@ mod workloads;
 pub(crate) fn routes() -> Router<Arc<Broker>> {
     Router::new()
         .route("/secrets", get(secrets::list))
-        .route("/secrets/{*name}", get(secrets::metadata).put(secrets::put).delete(secrets::delete))
+        .route(
+            "/secrets/{*name}",
+            get(secrets::metadata).put(secrets::put).post(secrets::generate).delete(secrets::delete),
+        )
         .route("/reference-values", get(reference_values::list).post(reference_values::add))
         .route("/reference-values/document", get(reference_values::document))
         .route("/reference-values/history", get(reference_values::history))

@@ -18,7 +18,8 @@ use crate::{
         identity::{Admin, Reader},
         problem::{Problem, RequestError},
     },
-    store::{SecretMetadata, is_name},
+    release,
+    store::{Rotation, SecretMetadata, is_name},
     vault::VaultError,
 };
 
@@ -59,7 +60,7 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<(StatusCode, axum::Json<SecretMetadata>), Problem> {
     require_name("secret", &name)?;
-    let Audience { workloads, bridge } = audience(request.uri().query().unwrap_or_default())?;
+    let Audience { workloads, bridge, rotation } = audience(request.uri().query().unwrap_or_default())?;
     let content = body::read(request, LARGEST).await?;
     // The only reference to the buffer: taken over, so that it is wiped.
     let content = SecretBytes::new(Vec::from(content));
@@ -71,11 +72,18 @@ pub(crate) async fn put(
         version: 0,
         workloads,
         bridge,
+        rotation,
+        staged: false,
         created_by: administrator.name,
         created_at: clock::now(),
     };
     // A secret that was for attested guests stays that: under the same name it never becomes one for the bridge.
     let before = broker.store.newest_secret(&broker.tenant, &metadata.name).await?;
+    if before.as_ref().is_some_and(|before| before.rotation == Rotation::Guest) {
+        let code = Code::new("request.secret.guest_rotates");
+        let detail = "expected no other content for a key that its guest changes: the guest's disk would stay closed";
+        return Err(Problem::new(StatusCode::CONFLICT, code, detail));
+    }
     if before.is_some_and(|before| before.bridge != bridge) {
         let code = Code::new("request.secret.bridge_changed");
         let detail = "expected the same right to the bridge as the version before: use another name";
@@ -83,6 +91,33 @@ pub(crate) async fn put(
     }
     let stored = broker.vault.put_secret(&broker.tenant, metadata, &content).await.map_err(refused)?;
     tracing::info!(secret = stored.name, version = stored.version, by = stored.created_by, "secret stored");
+    Ok((StatusCode::CREATED, axum::Json(stored)))
+}
+
+/// Stores a new random key, for the workloads in the query.
+pub(crate) async fn generate(
+    State(broker): State<Arc<Broker>>,
+    Admin(administrator): Admin,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<SecretMetadata>), Problem> {
+    require_name("secret", &name)?;
+    let Audience { workloads, bridge, rotation } = audience(request.uri().query().unwrap_or_default())?;
+    if bridge {
+        return Err(malformed("query: expected no bridge for a generated key".to_owned()));
+    }
+    if broker.store.newest_secret(&broker.tenant, &name).await?.is_some() {
+        let code = Code::new("request.secret.exists");
+        let detail = "expected no secret of this name: what it opens would stay closed";
+        return Err(Problem::new(StatusCode::CONFLICT, code, detail));
+    }
+    let key = release::generate().map_err(|error| Problem::internal(&error))?;
+    let created_by = administrator.name;
+    let created_at = clock::now();
+    let metadata =
+        SecretMetadata { name, version: 0, workloads, bridge, rotation, staged: false, created_by, created_at };
+    let stored = broker.vault.put_secret(&broker.tenant, metadata, &key).await.map_err(refused)?;
+    tracing::info!(secret = stored.name, version = stored.version, by = stored.created_by, "secret generated");
     Ok((StatusCode::CREATED, axum::Json(stored)))
 }
 
@@ -104,11 +139,12 @@ pub(crate) async fn delete(
 struct Audience {
     workloads: Vec<String>,
     bridge: bool,
+    rotation: Rotation,
 }
 
-/// The values of `workload=…` and `bridge=true` in a query; names need no escapes.
+/// The values of `workload=…`, `bridge=true` and `rotation=guest` in a query; names need no escapes.
 fn audience(query: &str) -> Result<Audience, Problem> {
-    let mut audience = Audience { workloads: Vec::new(), bridge: false };
+    let mut audience = Audience { workloads: Vec::new(), bridge: false, rotation: Rotation::Operator };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("workload", workload)) => {
@@ -116,10 +152,17 @@ fn audience(query: &str) -> Result<Audience, Problem> {
                 audience.workloads.push(workload.to_owned());
             }
             Some(("bridge", "true")) => audience.bridge = true,
-            _ => return Err(malformed("query: expected only workload=NAME and bridge=true".to_owned())),
+            Some(("rotation", "guest")) => audience.rotation = Rotation::Guest,
+            _ => {
+                let detail = "query: expected only workload=NAME, bridge=true and rotation=guest";
+                return Err(malformed(detail.to_owned()));
+            }
         }
     }
-    let Audience { workloads, bridge } = &audience;
+    let Audience { workloads, bridge, rotation } = &audience;
+    if *bridge && *rotation == Rotation::Guest {
+        return Err(malformed("query: expected bridge or rotation, not both".to_owned()));
+    }
     if (workloads.is_empty() && !bridge) || workloads.len() > WORKLOADS {
         return Err(malformed(format!("query: expected 1 to {WORKLOADS} times workload=NAME, or bridge=true")));
     }

@@ -26,6 +26,7 @@ mod lack;
 mod prepare;
 mod provide;
 pub(crate) mod request;
+mod rotation;
 mod settle;
 
 use std::sync::Arc;
@@ -160,6 +161,8 @@ async fn renewal(
                 audience: None,
                 csr: None,
                 public_key: None,
+                version: None,
+                step: None,
             },
         };
         if grant.kind.as_str() != lease.kind || grant.name != lease.name {

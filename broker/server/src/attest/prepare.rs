@@ -23,7 +23,7 @@ use crate::{
     decision::DecisionRecord,
     identity::{Issuer, Offer},
     leases::{self, Slot},
-    release::{Denied, ReleaseError, Released, Releaser},
+    release::{Denied, ReleaseError, Released, Releaser, Rotating},
     store::{KeyPurpose, Lease, Opening, SecretVersion},
 };
 
@@ -45,10 +45,21 @@ pub(super) enum PrepareError {
 pub(super) struct Materials {
     /// The proof that the evidence passed.
     pub(super) affirmed: Affirmed,
-    /// The newest version of what each grant names, in the order of the request.
-    pub(super) secrets: Vec<Option<SecretVersion>>,
+    /// What the store has of what each grant names, in the order of the request.
+    pub(super) secrets: Vec<Found>,
     /// The lease of the result, then that of each grant.
     pub(super) slots: Vec<Slot>,
+}
+
+/// What the store has under the name of a grant.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing, or nothing is looked for.
+    Nothing,
+    /// A secret.
+    Secret(SecretVersion),
+    /// A secret that its guest wants to change.
+    Rotating(Rotating),
 }
 
 /// Everything that leaves the broker once it is stored.
@@ -119,7 +130,7 @@ pub(super) fn prepare(
     };
     let mut grants = Vec::new();
     for ((request, secret), slot) in admitted.request.grants.iter().zip(secrets).zip(slots) {
-        let offer = offer(broker, request, secret.as_ref());
+        let offer = offer(broker, request, secret);
         let outcome = releaser.release(request, offer, slot)?;
         record.grants.push(releaser.record(request, offer, &outcome));
         grants.push(outcome);
@@ -147,11 +158,15 @@ pub(super) fn prepare(
 }
 
 /// What the name of a grant stands for.
-fn offer<'a>(broker: &'a Broker, request: &GrantRequest, secret: Option<&'a SecretVersion>) -> Offer<'a> {
+fn offer<'a>(broker: &'a Broker, request: &GrantRequest, found: &'a Found) -> Offer<'a> {
     let identity = &broker.identity;
     let svid = || identity.svid.iter().find(|entry| entry.name == request.name);
     let offer = match request.kind {
-        GrantKind::Secret => secret.map(Offer::Secret),
+        GrantKind::Secret | GrantKind::SecretRotation => match found {
+            Found::Nothing => None,
+            Found::Secret(secret) => Some(Offer::Secret(secret)),
+            Found::Rotating(found) => Some(Offer::Rotation(found)),
+        },
         GrantKind::Token => identity.token.iter().find(|entry| entry.name == request.name).map(Offer::Token),
         GrantKind::JwtSvid => svid().map(Offer::JwtSvid),
         GrantKind::X509Svid => svid().map(Offer::X509Svid),

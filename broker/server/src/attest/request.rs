@@ -103,6 +103,24 @@ pub(crate) struct GrantRequest {
     /// SSH certificate: the guest's public key, as in its `.pub` file.
     #[serde(default)]
     pub(crate) public_key: Option<String>,
+    /// Secret: which version, where it is not the current one. Rotation: of which version a step is.
+    #[serde(default)]
+    pub(crate) version: Option<u32>,
+    /// Rotation: the step.
+    #[serde(default)]
+    pub(crate) step: Option<RotationStep>,
+}
+
+/// A step in changing a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RotationStep {
+    /// Make a new version, or give the one that was made.
+    Stage,
+    /// From now on the name stands for it.
+    Promote,
+    /// Erase the versions before it.
+    Retire,
 }
 
 /// What a grant is sealed to.
@@ -130,8 +148,10 @@ impl SealTo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum GrantKind {
-    /// The newest version of a stored secret.
+    /// A stored secret: the current version, or one that is named.
     Secret,
+    /// A step in changing a stored secret.
+    SecretRotation,
     /// A token for another system.
     Token,
     /// A SPIFFE identity as a token.
@@ -150,6 +170,7 @@ impl GrantKind {
     pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
         match text {
             "secret" => Ok(Self::Secret),
+            "secret-rotation" => Ok(Self::SecretRotation),
             "token" => Ok(Self::Token),
             "jwt-svid" => Ok(Self::JwtSvid),
             "x509-svid" => Ok(Self::X509Svid),
@@ -163,6 +184,7 @@ impl GrantKind {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "secret",
+            Self::SecretRotation => "secret-rotation",
             Self::Token => "token",
             Self::JwtSvid => "jwt-svid",
             Self::X509Svid => "x509-svid",

@@ -10,9 +10,10 @@ use verifier::{Affirmed, Appraisal, Explanation, Refusal};
 
 use super::{
     Admitted, count, on_processor,
-    prepare::{Materials, Prepared, prepare},
+    prepare::{Found, Materials, Prepared, prepare},
     provide, refuse_lease, refuse_nonce,
-    request::{AttestResponse, DeniedGrant, GrantKind, LeaseNotice, SealedGrant},
+    request::{AttestResponse, DeniedGrant, GrantKind, GrantRequest, LeaseNotice, SealedGrant},
+    rotation,
 };
 use crate::{
     broker::Broker,
@@ -23,7 +24,7 @@ use crate::{
     metrics::GrantLabels,
     nonce::NonceError,
     release::{Denied, Released},
-    store::{Ground, GroundKind, Opening, Settled, Settlement, StoredDecision, TpmCounters},
+    store::{Ground, GroundKind, Opening, SecretVersion, Settled, Settlement, StoreError, StoredDecision, TpmCounters},
 };
 
 /// So many grants are sealed and signed where the request arrived; more of them on a processor's turn.
@@ -69,9 +70,12 @@ pub(super) async fn release(
     let mut secrets = Vec::with_capacity(admitted.request.grants.len());
     for grant in &admitted.request.grants {
         secrets.push(match grant.kind {
-            GrantKind::Secret => broker.store.newest_secret(&broker.tenant, &grant.name).await?,
+            GrantKind::Secret => stored(broker, grant).await?.map_or(Found::Nothing, Found::Secret),
+            GrantKind::SecretRotation => {
+                rotation::find(broker, &grant.name).await?.map_or(Found::Nothing, Found::Rotating)
+            }
             GrantKind::Token | GrantKind::JwtSvid | GrantKind::X509Svid | GrantKind::Postgres | GrantKind::SshCert => {
-                None
+                Found::Nothing
             }
         });
     }
@@ -96,9 +100,20 @@ pub(super) async fn release(
         provide::abandon(broker, &made).await;
     }
     match stored? {
-        Stored::Recorded => Ok(answer(broker, &admitted, prepared)),
+        Stored::Recorded => {
+            rotation::apply(broker, &admitted, &prepared.grants).await?;
+            Ok(answer(broker, &admitted, prepared))
+        }
         Stored::Revoked(ground) => refuse_revoked(broker, &admitted, prepared.record, &ground).await,
         Stored::WentBack => refuse_gone_back(broker, &admitted, prepared.record).await,
+    }
+}
+
+/// The secret that a grant names: its current version, or the one that is named.
+async fn stored(broker: &Broker, grant: &GrantRequest) -> Result<Option<SecretVersion>, StoreError> {
+    match grant.version {
+        None => broker.store.newest_secret(&broker.tenant, &grant.name).await,
+        Some(version) => broker.store.secret_version(&broker.tenant, &grant.name, version).await,
     }
 }
 
@@ -178,7 +193,7 @@ fn answer(broker: &Broker, admitted: &Admitted, prepared: Prepared) -> AttestRes
     for (request, outcome) in admitted.request.grants.iter().zip(prepared.grants) {
         let id = request.id.clone();
         let label = match outcome {
-            Ok(Released { sealed, lease }) => {
+            Ok(Released { sealed, lease, .. }) => {
                 let lease = LeaseNotice { id: lease.id, expires_at: lease.expires_at };
                 grants.push(SealedGrant { id, sealed, lease });
                 "released"

@@ -39,6 +39,22 @@ enum Verb {
         /// A legacy secret: `countersign exceptions` may let a client that does not attest have it
         #[arg(long)]
         bridge: bool,
+        /// A disk key that the attested guest may change: see `countersign-agent luks rotate`
+        #[arg(long, conflicts_with = "bridge")]
+        guest_rotates: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Make a new key of 32 random bytes, which nobody sees but the guests that may have it
+    Generate {
+        /// Name of the secret; there must be none of that name
+        name: String,
+        /// Workload that may have it, as named in reference sets; may be repeated
+        #[arg(long = "workload", value_name = "NAME", required = true)]
+        workloads: Vec<String>,
+        /// A disk key that the attested guest may change: see `countersign-agent luks rotate`
+        #[arg(long)]
+        guest_rotates: bool,
         #[command(flatten)]
         admin: AdminArgs,
     },
@@ -71,6 +87,10 @@ struct Metadata {
     workloads: Vec<String>,
     #[serde(default)]
     bridge: bool,
+    #[serde(default)]
+    rotation: String,
+    #[serde(default)]
+    staged: bool,
     created_by: String,
     created_at: String,
 }
@@ -90,10 +110,13 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn perform(verb: &Verb) -> Result<()> {
     match verb {
-        Verb::Put { name, file, workloads, bridge, admin } => {
-            let mut query: Vec<String> = workloads.iter().map(|workload| format!("workload={workload}")).collect();
-            query.extend(bridge.then(|| "bridge=true".to_owned()));
-            let path = format!("/v1/admin/secrets/{name}?{}", query.join("&"));
+        Verb::Generate { name, workloads, guest_rotates, admin } => {
+            let path = address(name, workloads, false, *guest_rotates);
+            let stored: Metadata = admin.client()?.call(Method::POST, &path, None)?;
+            show(&[stored], admin.format);
+        }
+        Verb::Put { name, file, workloads, bridge, guest_rotates, admin } => {
+            let path = address(name, workloads, *bridge, *guest_rotates);
             let body = Bytes::from(read_secret(file)?);
             let stored: Metadata = admin.client()?.send(Method::PUT, &path, "application/octet-stream", body)?;
             show(&[stored], admin.format);
@@ -115,6 +138,14 @@ fn perform(verb: &Verb) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Path and query of a new version.
+fn address(name: &str, workloads: &[String], bridge: bool, guest_rotates: bool) -> String {
+    let mut query: Vec<String> = workloads.iter().map(|workload| format!("workload={workload}")).collect();
+    query.extend(bridge.then(|| "bridge=true".to_owned()));
+    query.extend(guest_rotates.then(|| "rotation=guest".to_owned()));
+    format!("/v1/admin/secrets/{name}?{}", query.join("&"))
 }
 
 fn read_secret(file: &PathBuf) -> Result<Vec<u8>> {
@@ -140,7 +171,7 @@ fn show(secrets: &[Metadata], format: Format) {
             for secret in secrets {
                 table.row([
                     secret.name.clone(),
-                    secret.version.to_string(),
+                    if secret.staged { format!("{} (staged)", secret.version) } else { secret.version.to_string() },
                     whom(secret),
                     secret.created_at.clone(),
                     secret.created_by.clone(),

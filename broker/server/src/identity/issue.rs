@@ -21,7 +21,7 @@ use crate::{
     databases::Server,
     federation::{Federations, bundles_for},
     leases::{self, Slot},
-    release::Denied,
+    release::{Denied, Rotating},
     store::{KeyPurpose, SecretVersion},
 };
 
@@ -32,6 +32,8 @@ pub(crate) enum Offer<'a> {
     Absent,
     /// A stored secret.
     Secret(&'a SecretVersion),
+    /// A step in changing a stored secret.
+    Rotation(&'a Rotating),
     /// A token for another system.
     Token(&'a TokenEntry),
     /// A SPIFFE identity as a token.
@@ -50,6 +52,7 @@ impl Offer<'_> {
         match self {
             Self::Absent => &[],
             Self::Secret(secret) => &secret.workloads,
+            Self::Rotation(found) => &found.current.workloads,
             Self::Token(entry) => &entry.workloads,
             Self::JwtSvid(entry) | Self::X509Svid(entry) => &entry.workloads,
             Self::SshCertificate(_, entry) => &entry.workloads,
@@ -61,6 +64,7 @@ impl Offer<'_> {
     pub(crate) const fn version(&self) -> u32 {
         match self {
             Self::Secret(secret) => secret.version,
+            Self::Rotation(found) => found.current.version,
             Self::Absent
             | Self::Token(_)
             | Self::JwtSvid(_)
@@ -77,7 +81,7 @@ impl Offer<'_> {
             Self::JwtSvid(entry) | Self::X509Svid(entry) => Some(entry.ttl_seconds),
             Self::SshCertificate(_, entry) => Some(entry.max_ttl_seconds),
             Self::DatabaseRole(server, _) => Some(server.settings.max_ttl_seconds),
-            Self::Absent | Self::Secret(_) => None,
+            Self::Absent | Self::Secret(_) | Self::Rotation(_) => None,
         }
     }
 
@@ -86,7 +90,12 @@ impl Offer<'_> {
         match self {
             Self::SshCertificate(_, entry) => Some(entry.min_evidence),
             Self::DatabaseRole(server, _) => Some(server.settings.min_evidence),
-            Self::Absent | Self::Secret(_) | Self::Token(_) | Self::JwtSvid(_) | Self::X509Svid(_) => None,
+            Self::Absent
+            | Self::Secret(_)
+            | Self::Rotation(_)
+            | Self::Token(_)
+            | Self::JwtSvid(_)
+            | Self::X509Svid(_) => None,
         }
     }
 }
@@ -212,6 +221,7 @@ impl Issuer<'_> {
             Offer::X509Svid(_) => self.keyring.ca().map(|ca| ca.validity().not_after),
             Offer::Absent
             | Offer::Secret(_)
+            | Offer::Rotation(_)
             | Offer::Token(_)
             | Offer::JwtSvid(_)
             | Offer::SshCertificate(..)

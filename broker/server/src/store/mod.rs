@@ -44,7 +44,7 @@ pub(crate) use references::{
     ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource, ReferenceStore, StoredReferenceSet,
 };
 pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore};
-pub(crate) use secrets::{SecretMetadata, SecretStore, SecretVersion};
+pub(crate) use secrets::{Rotation, SecretMetadata, SecretStore, SecretVersion};
 
 /// A boxed future, because a trait object cannot have `async fn`.
 pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -2,7 +2,37 @@
 
 use verifier::Timestamp;
 
-use super::{StoreFuture, TenantId};
+use super::{StoreError, StoreFuture, TenantId};
+
+/// Who may change a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Rotation {
+    /// An administrator alone.
+    #[default]
+    Operator,
+    /// The attested guest that has it as well: it asks for a new random version and retires the old ones.
+    Guest,
+}
+
+impl Rotation {
+    /// As it is stored.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Guest => "guest",
+        }
+    }
+
+    /// Reads what [`Rotation::as_str`] wrote.
+    pub(crate) fn parse(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "operator" => Ok(Self::Operator),
+            "guest" => Ok(Self::Guest),
+            unknown => Err(StoreError::Unknown { what: "rotation", found: unknown.to_owned() }),
+        }
+    }
+}
 
 /// One stored version of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +43,8 @@ pub(crate) struct SecretVersion {
     pub(crate) workloads: Vec<String>,
     /// Whether it may go over the bridge to a client that does not attest.
     pub(crate) bridge: bool,
+    /// Who may change it.
+    pub(crate) rotation: Rotation,
     /// The encrypted content.
     pub(crate) envelope: Vec<u8>,
 }
@@ -28,7 +60,11 @@ pub(crate) struct SecretMetadata {
     pub(crate) workloads: Vec<String>,
     /// Whether it may go over the bridge to a client that does not attest.
     pub(crate) bridge: bool,
-    /// Which administrator stored it.
+    /// Who may change it.
+    pub(crate) rotation: Rotation,
+    /// Whether a guest is changing to it, and the name does not stand for it yet.
+    pub(crate) staged: bool,
+    /// Which administrator stored it; `guest` for a version that the guest asked for.
     pub(crate) created_by: String,
     /// When it was stored.
     pub(crate) created_at: Timestamp,
@@ -47,8 +83,31 @@ pub(crate) trait SecretStore {
         envelope: &'a [u8],
     ) -> StoreFuture<'a, ()>;
 
-    /// The newest version of `name`.
+    /// The newest version of `name` that is not staged: what the name stands for.
     fn newest_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>>;
+
+    /// The staged version of `name`.
+    fn staged_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>>;
+
+    /// This version of `name`, staged or not, unless it is erased.
+    fn secret_version<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        version: u32,
+    ) -> StoreFuture<'a, Option<SecretVersion>>;
+
+    /// Makes a staged version what `name` stands for; `false` when it is not staged, or a newer one came meanwhile.
+    fn promote_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, version: u32) -> StoreFuture<'a, bool>;
+
+    /// Erases the content of every version of `name` before `below`; says how many there were.
+    fn retire_secrets<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        below: u32,
+        now: Timestamp,
+    ) -> StoreFuture<'a, u64>;
 
     /// Every version of `name`, newest first; of every secret, by name, when `name` is absent.
     fn secret_metadata<'a>(

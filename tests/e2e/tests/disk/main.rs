@@ -7,8 +7,11 @@
     reason = "tests"
 )]
 
+mod clevis;
 mod console;
 mod device;
+mod keys;
+mod package;
 mod socket;
 
 use std::{path::Path, process::Command};

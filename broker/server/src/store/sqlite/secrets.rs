@@ -1,10 +1,10 @@
 //! Secrets in SQLite.
 
-use sqlx::Row;
+use sqlx::{Row, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
-    super::{SecretMetadata, SecretStore, SecretVersion, StoreError, StoreFuture, TenantId},
+    super::{Rotation, SecretMetadata, SecretStore, SecretVersion, StoreError, StoreFuture, TenantId},
     SqliteStore, to_u32,
 };
 
@@ -29,8 +29,8 @@ impl SecretStore for SqliteStore {
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let inserted = sqlx::query(
-                "INSERT INTO secrets (tenant, name, version, envelope, workloads, bridge, created_by, created_at)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                "INSERT INTO secrets (tenant, name, version, envelope, workloads, bridge, rotation, staged, created_by,
+                 created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT DO NOTHING",
             )
             .bind(tenant.as_str())
@@ -39,6 +39,8 @@ impl SecretStore for SqliteStore {
             .bind(envelope)
             .bind(metadata.workloads.join(" "))
             .bind(metadata.bridge)
+            .bind(metadata.rotation.as_str())
+            .bind(metadata.staged)
             .bind(&metadata.created_by)
             .bind(metadata.created_at.as_unix())
             .execute(&self.pool)
@@ -50,22 +52,86 @@ impl SecretStore for SqliteStore {
     fn newest_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT version, workloads, bridge, envelope FROM secrets
-                 WHERE tenant = ? AND name = ? AND envelope IS NOT NULL ORDER BY version DESC LIMIT 1",
+                "SELECT version, workloads, bridge, rotation, envelope FROM secrets
+                 WHERE tenant = ? AND name = ? AND staged = 0 AND envelope IS NOT NULL ORDER BY version DESC LIMIT 1",
             )
             .bind(tenant.as_str())
             .bind(name)
             .fetch_optional(&self.pool)
             .await?;
-            row.map(|row| {
-                Ok(SecretVersion {
-                    version: to_u32("secret version", row.try_get("version")?)?,
-                    workloads: words(&row.try_get::<String, _>("workloads")?),
-                    bridge: row.try_get("bridge")?,
-                    envelope: row.try_get("envelope")?,
-                })
-            })
-            .transpose()
+            row.as_ref().map(version_of).transpose()
+        })
+    }
+
+    fn staged_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT version, workloads, bridge, rotation, envelope FROM secrets
+                 WHERE tenant = ? AND name = ? AND staged = 1 AND envelope IS NOT NULL",
+            )
+            .bind(tenant.as_str())
+            .bind(name)
+            .fetch_optional(&self.pool)
+            .await?;
+            row.as_ref().map(version_of).transpose()
+        })
+    }
+
+    fn secret_version<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        version: u32,
+    ) -> StoreFuture<'a, Option<SecretVersion>> {
+        Box::pin(async move {
+            let row = sqlx::query(
+                "SELECT version, workloads, bridge, rotation, envelope FROM secrets
+                 WHERE tenant = ? AND name = ? AND version = ? AND envelope IS NOT NULL",
+            )
+            .bind(tenant.as_str())
+            .bind(name)
+            .bind(version)
+            .fetch_optional(&self.pool)
+            .await?;
+            row.as_ref().map(version_of).transpose()
+        })
+    }
+
+    fn promote_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, version: u32) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let promoted = sqlx::query(
+                "UPDATE secrets SET staged = 0
+                 WHERE tenant = ?1 AND name = ?2 AND version = ?3 AND staged = 1 AND envelope IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM secrets WHERE tenant = ?1 AND name = ?2 AND version > ?3)",
+            )
+            .bind(tenant.as_str())
+            .bind(name)
+            .bind(version)
+            .execute(&self.pool)
+            .await?;
+            Ok(promoted.rows_affected() == 1)
+        })
+    }
+
+    fn retire_secrets<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        below: u32,
+        now: Timestamp,
+    ) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let retired = sqlx::query(
+                "UPDATE secrets SET envelope = NULL, staged = 0, deleted_at = ?
+                 WHERE tenant = ? AND name = ? AND version < ? AND envelope IS NOT NULL",
+            )
+            .bind(now.as_unix())
+            .bind(tenant.as_str())
+            .bind(name)
+            .bind(below)
+            .execute(&self.pool)
+            .await?;
+            Ok(retired.rows_affected())
         })
     }
 
@@ -76,7 +142,7 @@ impl SecretStore for SqliteStore {
     ) -> StoreFuture<'a, Vec<SecretMetadata>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT name, version, workloads, bridge, created_by, created_at FROM secrets
+                "SELECT name, version, workloads, bridge, rotation, staged, created_by, created_at FROM secrets
                  WHERE tenant = ?1 AND (?2 IS NULL OR name = ?2) AND envelope IS NOT NULL ORDER BY name, version DESC",
             )
             .bind(tenant.as_str())
@@ -90,6 +156,8 @@ impl SecretStore for SqliteStore {
                         version: to_u32("secret version", row.try_get("version")?)?,
                         workloads: words(&row.try_get::<String, _>("workloads")?),
                         bridge: row.try_get("bridge")?,
+                        rotation: Rotation::parse(&row.try_get::<String, _>("rotation")?)?,
+                        staged: row.try_get("staged")?,
                         created_by: row.try_get("created_by")?,
                         created_at: Timestamp::from_unix(row.try_get("created_at")?),
                     })
@@ -101,7 +169,8 @@ impl SecretStore for SqliteStore {
     fn delete_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, now: Timestamp) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             let deleted = sqlx::query(
-                "UPDATE secrets SET envelope = NULL, deleted_at = ? WHERE tenant = ? AND name = ? AND envelope IS NOT NULL",
+                "UPDATE secrets SET envelope = NULL, staged = 0, deleted_at = ?
+                 WHERE tenant = ? AND name = ? AND envelope IS NOT NULL",
             )
             .bind(now.as_unix())
             .bind(tenant.as_str())
@@ -111,6 +180,16 @@ impl SecretStore for SqliteStore {
             Ok(deleted.rows_affected())
         })
     }
+}
+
+fn version_of(row: &SqliteRow) -> Result<SecretVersion, StoreError> {
+    Ok(SecretVersion {
+        version: to_u32("secret version", row.try_get("version")?)?,
+        workloads: words(&row.try_get::<String, _>("workloads")?),
+        bridge: row.try_get("bridge")?,
+        rotation: Rotation::parse(&row.try_get::<String, _>("rotation")?)?,
+        envelope: row.try_get("envelope")?,
+    })
 }
 
 /// Names have no spaces, so a list of them is stored with spaces between.
