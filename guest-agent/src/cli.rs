@@ -144,6 +144,9 @@ pub(crate) enum Credential {
         #[arg(long, value_name = "AUD")]
         audience: String,
     },
+    /// A token for an audience, in exchange for a token of somebody on whose behalf this guest acts, or for its own attestation
+    /// alone. It is bound to a key: whoever uses it proves the key by DPoP.
+    Exchange(Box<ExchangeArgs>),
     /// A SPIFFE identity as a certificate for a key that is made here and goes nowhere else.
     X509Svid {
         /// Name of the identity.
@@ -217,6 +220,60 @@ pub(crate) struct SshCertArgs {
     /// agent or a device, only there. The certificate is written to FILE-cert.pub, where ssh looks for it.
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
+}
+
+/// `credentials exchange`
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeArgs {
+    /// Whom the token is for.
+    #[arg(value_name = "AUDIENCE")]
+    pub(crate) audience: String,
+
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+
+    /// File with the private key (PKCS#8 PEM, P-256) that the guest attests for and the token is bound to. Made, of mode 0600,
+    /// when it is not there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+
+    /// File with the token of the one on whose behalf the guest acts, such as a Kubernetes service account token; `-` is
+    /// standard input. Without it the guest acts for itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) subject_token: Option<PathBuf>,
+
+    /// A scope to ask for; may be given more than once. Without any: all that may be had.
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<String>,
+
+    /// What for, for policy and record.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) purpose: Option<String>,
+
+    /// Which task, for policy and record.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) task: Option<String>,
+
+    /// Seconds that are enough.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) expires_in: Option<u32>,
+
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = TokenFormat::Token)]
+    pub(crate) format: TokenFormat,
+
+    /// Where to write it, a file of mode 0600; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What of an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenFormat {
+    /// The token alone.
+    Token,
+    /// The whole answer, JSON.
+    Json,
 }
 
 /// A token, and where it goes.

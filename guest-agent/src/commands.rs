@@ -27,6 +27,7 @@ use crate::{
 
 mod clevis;
 mod credentials;
+mod exchange;
 mod lease;
 mod luks;
 mod postgres;

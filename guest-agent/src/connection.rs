@@ -157,6 +157,8 @@ struct Call<'a> {
     authorization: Option<&'a str>,
     /// JSON, or nothing.
     body: Vec<u8>,
+    /// A DPoP proof, and the body is a form.
+    proof: Option<&'a str>,
 }
 
 impl Connection {
@@ -209,7 +211,20 @@ impl Connection {
         left: Duration,
     ) -> Result<A, TransportError> {
         let body = serde_json::to_vec(message).map_err(|error| TransportError::Request(error.into()))?;
-        let call = Call { method: Method::POST, path, authorization, body };
+        let call = Call { method: Method::POST, path, authorization, body, proof: None };
+        self.ask(call, left).await
+    }
+
+    /// Posts a form with a DPoP proof (RFC 9449 §4.1) and reads the answer, within `left`.
+    pub(crate) async fn post_form<A: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        form: String,
+        proof: &str,
+        left: Duration,
+    ) -> Result<A, TransportError> {
+        let call =
+            Call { method: Method::POST, path, authorization: None, body: form.into_bytes(), proof: Some(proof) };
         self.ask(call, left).await
     }
 
@@ -221,13 +236,13 @@ impl Connection {
         path: &str,
         left: Duration,
     ) -> Result<A, TransportError> {
-        self.ask(Call { method, path, authorization, body: Vec::new() }, left).await
+        self.ask(Call { method, path, authorization, body: Vec::new(), proof: None }, left).await
     }
 
     /// Asks for something that is no JSON, within `left`.
     pub(crate) async fn text(&mut self, path: &str, left: Duration) -> Result<String, TransportError> {
         let limit = REQUEST_LIMIT.min(left);
-        let call = Call { method: Method::GET, path, authorization: None, body: Vec::new() };
+        let call = Call { method: Method::GET, path, authorization: None, body: Vec::new(), proof: None };
         let answered = timeout(limit, Box::pin(self.exchange(call))).await;
         let (status, retry_after, body) =
             answered.map_err(|_elapsed| TransportError::Timeout { step: "an answer", limit })??;
@@ -254,7 +269,9 @@ impl Connection {
             .header(HOST, &self.authority)
             .header(ACCEPT, "application/json, application/problem+json")
             .header(hyper::header::USER_AGENT, USER_AGENT);
-        if !call.body.is_empty() {
+        if let Some(proof) = call.proof {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").header("DPoP", proof);
+        } else if !call.body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         if let Some(authorization) = call.authorization {

@@ -154,6 +154,17 @@ pub(crate) struct Exchange {
     /// Behind a lock because evidence is gathered on another thread.
     attester: Arc<Mutex<Box<dyn Attester>>>,
     enroll: EnrollChoice,
+    /// The key to attest for, PKCS#8, in the place of a fresh one.
+    key: Option<OwnKey>,
+}
+
+/// A key that is never printed.
+struct OwnKey(Arc<SecretBytes>);
+
+impl std::fmt::Debug for OwnKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnKey")
+    }
 }
 
 /// Why one attempt ended.
@@ -184,7 +195,20 @@ impl Exchange {
         enroll: EnrollChoice,
     ) -> Result<Self, Failure> {
         let tls = Arc::new(settings.pins.client_config().map_err(crate::settings::SettingsError::from)?);
-        Ok(Self { settings, tls, attester: Arc::new(Mutex::new(attester)), enroll })
+        Ok(Self { settings, tls, attester: Arc::new(Mutex::new(attester)), enroll, key: None })
+    }
+
+    /// The same for a P-256 key of the caller's, which programs of the guest use as well.
+    pub(crate) fn for_key(self, key: Arc<SecretBytes>) -> Self {
+        Self { key: Some(OwnKey(key)), ..self }
+    }
+
+    fn key(&self) -> Result<TeeKeyPair, Failure> {
+        match &self.key {
+            None => fresh_key(self.settings.key_kind),
+            Some(OwnKey(document)) => TeeKeyPair::from_pkcs8(document)
+                .ok_or(Failure::Make { what: "a key", reason: "expected a P-256 key".to_owned() }),
+        }
     }
 
     /// Attests until there is an answer, a refusal, or the time is up. A key that the broker does not know is enrolled once.
@@ -265,7 +289,7 @@ impl Exchange {
         let mut connection = self.connect(time).await?;
         let asked_at = Moment::now();
         let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
-        let key = fresh_key(self.settings.key_kind)?;
+        let key = self.key()?;
         let binding = BindingDigest::native_reporting(&nonce, key.public(), what.report)
             .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;
         let evidence = self.evidence(binding.report_data()).await?;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const CHALLENGE: &str = "/v1/challenge";
 /// Path of the request that carries evidence.
 pub(crate) const ATTEST: &str = "/v1/attest";
+/// Path of the token exchange.
+pub(crate) const TOKEN: &str = "/v1/token";
 
 /// `POST /v1/challenge`
 #[derive(Debug, Serialize)]
@@ -116,13 +118,23 @@ pub(crate) struct Denied {
     pub(crate) reasons: Vec<String>,
 }
 
-/// A problem document (RFC 9457).
+/// The answer of a token exchange (RFC 8693 §2.2.1), as it came and as it is read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Exchanged {
+    pub(crate) access_token: String,
+    #[serde(flatten)]
+    pub(crate) more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A problem document (RFC 9457), or the error of a token exchange (RFC 6749 §5.2) with our code.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Problem {
     pub(crate) code: Option<String>,
     pub(crate) title: Option<String>,
+    #[serde(alias = "error_description")]
     pub(crate) detail: Option<String>,
+    #[serde(alias = "decision")]
     pub(crate) attestation_id: Option<String>,
     pub(crate) reasons: Vec<String>,
 }

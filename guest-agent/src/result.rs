@@ -29,6 +29,7 @@ pub enum ResultError {
 struct Claims {
     eat_nonce: Option<OneOrMany>,
     cnf: Option<Confirmation>,
+    iss: Option<String>,
     iat: Option<i64>,
     sub: Option<String>,
 }
@@ -64,6 +65,12 @@ pub(crate) fn is_ours(token: &str, nonce: &Nonce, key: &TeePublicKey) -> Result<
 /// When the broker made `token`, by its clock, seconds since the epoch.
 pub(crate) fn issued_at(token: &str) -> Option<i64> {
     claims(token)?.iat
+}
+
+/// Who issued a result and when, in its own words: for a proof that its issuer is to accept.
+pub(crate) fn issued(token: &str) -> Result<(String, i64), ResultError> {
+    let claims = claims(token).ok_or(ResultError::NotAToken)?;
+    claims.iss.zip(claims.iat).ok_or(ResultError::NotAToken)
 }
 
 /// Whom `token` is about, whoever says so.

@@ -14,10 +14,11 @@ use crate::{
     chains::ChainCache,
     clock,
     collateral::{Collateral, ek_anchors},
-    config::{Config, Exceptions, Identity, Limits, Ssh},
+    config::{Config, Exceptions, Exchange, Identity, Limits, Ssh},
     databases::Databases,
     endorsements::{Ground, Library},
     enrolment::EnrolmentTerms,
+    exchange::Issuers,
     federation::{BundleEndpoint, Federations},
     http::{bridge::Bridge, rate::RateLimit},
     identity::{AuthorityTerms, KeyRing, Succession, ensure_keys, succeed},
@@ -76,6 +77,9 @@ pub(crate) struct Broker {
     pub(crate) bundle_endpoint: Arc<BundleEndpoint>,
     pub(crate) ssh: Ssh,
     pub(crate) databases: Databases,
+    pub(crate) exchange: Exchange,
+    /// The keys of those whose tokens are exchanged.
+    pub(crate) issuers: Issuers,
     pub(crate) rules: ArcSwap<Rulebook>,
     pub(crate) collateral: ArcSwap<Collateral>,
     pub(crate) library: Library,
@@ -85,6 +89,8 @@ pub(crate) struct Broker {
     pub(crate) crl_floors: ArcSwap<CrlFloors>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rate: RateLimit,
+    /// Limits exchanges by attested key.
+    pub(crate) exchange_rate: RateLimit<String>,
     /// One permit for each attestation that is judged or waits to be judged.
     pub(crate) attestations: Semaphore,
     /// One permit for each long body that is in memory.
@@ -144,6 +150,8 @@ impl Broker {
             bundle_endpoint: Arc::default(),
             ssh: config.ssh.clone(),
             databases,
+            exchange: config.exchange.clone(),
+            issuers: Issuers::new(&config.exchange.issuer),
             rules: ArcSwap::from_pointee(rules),
             collateral: ArcSwap::from_pointee(collateral),
             library,
@@ -153,6 +161,7 @@ impl Broker {
             crl_floors: ArcSwap::from_pointee(floors),
             metrics: Arc::new(Metrics::new()),
             rate: RateLimit::new(config.limits.requests_per_second),
+            exchange_rate: RateLimit::new(config.exchange.requests_per_second),
             attestations: Semaphore::new(config.limits.attestations),
             long_bodies: Semaphore::new(LONG_BODIES),
             processors: Semaphore::new(processors),
@@ -251,6 +260,7 @@ impl Broker {
         };
         self.store.sweep_leases(now).await?;
         self.store.sweep_roles(now.plus_seconds(-DAY)).await?;
+        self.store.sweep_proofs(now).await?;
         Ok(self.store.sweep(now, keep).await?)
     }
 

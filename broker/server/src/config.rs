@@ -17,6 +17,7 @@ use verifier::{
 mod enrolment;
 mod evidence;
 mod exceptions;
+mod exchange;
 mod identity;
 mod postgres;
 mod ssh;
@@ -28,6 +29,10 @@ pub use crate::endorsements::settings::{
 pub use enrolment::{Approval, Bounded, Enrolment};
 pub(crate) use evidence::MinEvidence;
 pub use exceptions::{Bridge, Exceptions};
+pub use exchange::Exchange;
+pub(crate) use exchange::{
+    ACCESS_TOKEN, ATTESTATION, Budget, ExchangeEntry, ForeignIssuer, IssuerKind, JWT_SVID, NonceUse, SubjectRule,
+};
 pub use identity::Identity;
 pub(crate) use identity::{SvidEntry, TokenEntry, UpstreamFiles};
 pub use postgres::DatabaseServer;
@@ -73,6 +78,9 @@ pub struct Config {
     /// SSH certificates that affirmed guests may ask for.
     #[serde(default)]
     pub ssh: Ssh,
+    /// The token exchange.
+    #[serde(default)]
+    pub exchange: Exchange,
     /// How attestation keys of TPMs get into the register.
     #[serde(default)]
     pub enrolment: Enrolment,
@@ -270,6 +278,14 @@ pub enum ConfigError {
         /// What is wrong.
         fault: String,
     },
+    /// The token exchange contradicts itself.
+    #[error("{}: exchange: {fault}", path.display())]
+    Exchange {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
     /// A number is out of its range.
     #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
     Range {
@@ -315,6 +331,9 @@ impl Config {
         if let Some((table, fault)) = credentials.into_iter().find_map(|(table, fault)| Some((table, fault?))) {
             return Err(ConfigError::Credentials { path: path.to_path_buf(), table, fault });
         }
+        if let Some(fault) = config.exchange.fault(&config.issuer, config.identity.trust_domain.is_some()) {
+            return Err(ConfigError::Exchange { path: path.to_path_buf(), fault });
+        }
         config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
         Ok(config)
     }
@@ -330,6 +349,7 @@ impl Config {
         let optional =
             optional.chain(upstream.flat_map(|files| [&mut files.certificate, &mut files.key, &mut files.roots]));
         let optional = optional.chain(self.postgres.iter_mut().flat_map(DatabaseServer::paths));
+        let optional = optional.chain(self.exchange.paths());
         for path in paths.into_iter().chain([&mut self.tls.admin_ca]).chain(optional).chain(signers) {
             *path = directory.join(&*path);
         }

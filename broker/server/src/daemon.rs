@@ -15,7 +15,10 @@ use crate::{
     clock,
     config::Config,
     databases, federation,
-    http::{self, listener, tls},
+    http::{
+        self, listener,
+        tls::{self, Clients, ServerTls},
+    },
 };
 
 /// How often changed rules are looked for.
@@ -36,7 +39,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Runs the broker of the configuration file at `path` until SIGTERM or SIGINT.
 pub(crate) async fn run(path: &Path) -> Result<()> {
     let config = Config::read(path)?;
-    let tls = Arc::new(tls::server_config(&config.tls)?);
+    let clients = if config.exchange.mtls { Clients::Any } else { Clients::Administrators };
+    let tls = tls::server_tls(&config.tls, clients)?;
     let broker = Broker::open(&config).await?;
     broker.tend_authority().await?;
     broker.refresh_keys().await?;
@@ -50,7 +54,7 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
         None => None,
     };
     let bridge = match &config.bridge {
-        Some(bridge) => Some((bind(bridge.listen).await?, Arc::new(http::bridge::server_config(&config.tls)?))),
+        Some(bridge) => Some((bind(bridge.listen).await?, http::bridge::server_tls(&config.tls)?)),
         None => None,
     };
     let endpoint = match config.identity.bundle.listen {
@@ -74,7 +78,7 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
         tasks.spawn(async move { listener::serve_plain(listener, router, &limits, stop.cancelled()).await });
     }
     if let (Some(settings), Some(listener)) = (&config.mirror, mirror) {
-        tasks.spawn(mirrored(listener, settings.tls.then(|| Arc::clone(&tls)), Arc::clone(&broker), stop.clone()));
+        tasks.spawn(mirrored(listener, settings.tls.then(|| tls.clone()), Arc::clone(&broker), stop.clone()));
     }
     if let Some((listener, tls)) = bridge {
         tasks.spawn(bridged(listener, tls, Arc::clone(&broker), stop.clone()));
@@ -95,7 +99,7 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
 }
 
 /// Serves the bridge until `stop`.
-async fn bridged(listener: TcpListener, tls: Arc<rustls::ServerConfig>, broker: Arc<Broker>, stop: CancellationToken) {
+async fn bridged(listener: TcpListener, tls: ServerTls, broker: Arc<Broker>, stop: CancellationToken) {
     let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
     listener::serve_tls(listener, tls, http::bridge::routes(broker), &limits, metrics, stop.cancelled()).await;
 }
@@ -103,22 +107,18 @@ async fn bridged(listener: TcpListener, tls: Arc<rustls::ServerConfig>, broker: 
 /// Serves the own trust bundle under an X.509-SVID until `stop`.
 async fn bundle_endpoint(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    config: Arc<rustls::ServerConfig>,
     broker: Arc<Broker>,
     stop: CancellationToken,
 ) {
     let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
     let router = http::bundle_endpoint(broker);
+    let tls = ServerTls { config, administrators: None };
     listener::serve_tls(listener, tls, router, &limits, metrics, stop.cancelled()).await;
 }
 
 /// Serves the mirror until `stop`.
-async fn mirrored(
-    listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    broker: Arc<Broker>,
-    stop: CancellationToken,
-) {
+async fn mirrored(listener: TcpListener, tls: Option<ServerTls>, broker: Arc<Broker>, stop: CancellationToken) {
     let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
     let router = http::mirror(broker);
     match tls {

@@ -3,6 +3,7 @@
 use crate::{
     attest::request::{AttestRequest, Encoding},
     enrolment::wire::{EnrolAnswer, EnrolRequest},
+    exchange::form::ExchangeRequest,
 };
 
 /// Parses the body of `POST /v1/attest` in both encodings.
@@ -15,4 +16,10 @@ pub fn parses_as_attest_body(body: &[u8]) -> bool {
 #[must_use]
 pub fn parses_as_enroll_body(body: &[u8]) -> bool {
     EnrolRequest::parse(body).is_ok() || serde_json::from_slice::<EnrolAnswer>(body).is_ok()
+}
+
+/// Parses the body of `POST /v1/token`.
+#[must_use]
+pub fn parses_as_token_body(body: &[u8]) -> bool {
+    ExchangeRequest::parse(body).is_ok()
 }

@@ -21,6 +21,7 @@ mod decision;
 mod endorsements;
 mod enrolment;
 mod exceptions;
+mod exchange;
 mod federation;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -40,6 +40,15 @@ pub(crate) struct BridgeLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of a token exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ExchangeLabels {
+    /// `released`, `refused`, or `undecided` when it could not be judged.
+    pub(crate) outcome: &'static str,
+    /// The code of a refusal, empty when released.
+    pub(crate) code: &'static str,
+}
+
 /// Labels of a fetch of another trust domain's bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct FederationLabels {
@@ -72,6 +81,8 @@ pub(crate) struct Metrics {
     pub(crate) federation_fetches: Family<FederationLabels, Counter>,
     /// Roles of databases.
     pub(crate) database_roles: Family<RoleLabels, Counter>,
+    /// Token exchanges.
+    pub(crate) exchanges: Family<ExchangeLabels, Counter>,
     /// Open connections.
     pub(crate) connections: Gauge,
     /// Connections that ended before their first request: TLS failures and peers that were too slow.
@@ -103,6 +114,8 @@ impl Metrics {
         registry.register("federation_fetches", help, federation_fetches.clone());
         let database_roles = Family::default();
         registry.register("database_roles", "Roles of databases made and dropped", database_roles.clone());
+        let exchanges = Family::default();
+        registry.register("exchanges", "Token exchanges", exchanges.clone());
         let connections = Gauge::default();
         registry.register("connections", "Open connections", connections.clone());
         let failed_handshakes = Counter::default();
@@ -123,6 +136,7 @@ impl Metrics {
             grants,
             federation_fetches,
             database_roles,
+            exchanges,
             connections,
             failed_handshakes,
             bridge,

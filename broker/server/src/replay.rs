@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::{RawValue, to_raw_value};
 use verifier::{
     Warnings,
@@ -68,7 +68,10 @@ struct Recorded<'a> {
     claims: Option<&'a RawValue>,
     #[serde(borrow)]
     appraisal: Option<RecordedAppraisal<'a>>,
-    grants: Vec<RecordedGrant>,
+    #[serde(borrow)]
+    grants: Vec<RecordedGrant<'a>>,
+    /// Only in the record of a token exchange, which appraised nothing.
+    exchange: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,7 +101,7 @@ struct RecordedUnchecked {
 }
 
 #[derive(Debug, Deserialize)]
-struct RecordedGrant {
+struct RecordedGrant<'a> {
     name: String,
     #[serde(rename = "type")]
     kind: String,
@@ -106,6 +109,9 @@ struct RecordedGrant {
     #[serde(default = "tee_key")]
     seal: String,
     requested_ttl: u32,
+    /// What was exchanged, in the record of an exchange.
+    #[serde(default, borrow)]
+    exchange: Option<&'a RawValue>,
     code: Option<String>,
 }
 
@@ -152,6 +158,42 @@ struct GrantFacts<'a> {
     kind: &'a str,
     workloads: &'a [String],
     seal: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange: Option<&'a RawValue>,
+}
+
+/// A grant that is asked for now, on the strength of a recorded attestation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its kind.
+    pub(crate) kind: &'static str,
+    /// The workloads that may have it.
+    pub(crate) workloads: &'a [String],
+    /// Seconds that are asked for.
+    pub(crate) requested_ttl: u32,
+    /// Whose policy is asked.
+    pub(crate) tenant: &'a str,
+    /// The time, RFC 3339.
+    pub(crate) now: &'a str,
+    /// What is exchanged.
+    pub(crate) exchange: &'a RawValue,
+}
+
+/// The input of the release policy for a grant that a guest asks for after its attestation, whose record is given.
+///
+/// # Errors
+/// When the record is not one that this version wrote of an affirmed attestation.
+pub(crate) fn release_input(record: &str, asked: &Asked<'_>) -> Result<Box<RawValue>, serde_json::Error> {
+    let recorded: Recorded<'_> = serde_json::from_str(record)?;
+    let missing = |what| <serde_json::Error as serde::de::Error>::missing_field(what);
+    let claims = recorded.claims.ok_or_else(|| missing("claims"))?;
+    let appraisal = recorded.appraisal.as_ref().ok_or_else(|| missing("appraisal"))?;
+    let &Asked { name, kind, workloads, requested_ttl, tenant, now, exchange } = asked;
+    let grant = GrantFacts { name, kind, workloads, seal: SealTo::TeeKey.as_str(), exchange: Some(exchange) };
+    let lease = LeaseFacts { requested_ttl, renewal: false };
+    appraisal.release_facts(claims, grant, lease, (tenant, now))
 }
 
 #[derive(Serialize)]
@@ -185,6 +227,8 @@ impl Report {
             return Ok(());
         };
         match candidate {
+            // An exchange rests on an attestation, which has a record of its own.
+            Candidate::Appraisal(_) if record.exchange.is_some() => self.not_judged = self.not_judged.saturating_add(1),
             Candidate::Appraisal(policy) => self.changes.extend(record.appraise(claims, appraisal, policy)?),
             Candidate::Release(_) if record.grants.is_empty() => self.not_judged = self.not_judged.saturating_add(1),
             Candidate::Release(policy) => {
@@ -231,10 +275,18 @@ impl Recorded<'_> {
         &self,
         claims: &RawValue,
         appraisal: &RecordedAppraisal<'_>,
-        grant: &RecordedGrant,
+        grant: &RecordedGrant<'_>,
         policy: &ReleasePolicy,
     ) -> Result<Option<Change>, serde_json::Error> {
-        let facts = self.release_facts(claims, appraisal, grant)?;
+        let asked = GrantFacts {
+            name: &grant.name,
+            kind: &grant.kind,
+            workloads: &grant.workloads,
+            seal: &grant.seal,
+            exchange: grant.exchange,
+        };
+        let lease = LeaseFacts { requested_ttl: grant.requested_ttl, renewal: false };
+        let facts = appraisal.release_facts(claims, asked, lease, (&self.tenant, &self.decided_at))?;
         // What does not exist, or could not be opened, is no matter of policy.
         let was_allowed = !grant
             .code
@@ -249,41 +301,39 @@ impl Recorded<'_> {
         Ok(changed.then(|| self.change(&grant.name, words(was_allowed), words(allowed), why)))
     }
 
+    fn change(&self, subject: &str, was: String, would_be: String, why: Vec<String>) -> Change {
+        let (decision, decided_at) = (self.id.clone(), self.decided_at.clone());
+        Change { decision, decided_at, subject: subject.to_owned(), was, would_be, why }
+    }
+}
+
+impl RecordedAppraisal<'_> {
+    /// The input of a release policy, for one tenant at one time.
     fn release_facts(
         &self,
         claims: &RawValue,
-        appraisal: &RecordedAppraisal<'_>,
-        grant: &RecordedGrant,
+        grant: GrantFacts<'_>,
+        lease: LeaseFacts,
+        (tenant, now): (&str, &str),
     ) -> Result<Box<RawValue>, serde_json::Error> {
-        let references: References<'_> = serde_json::from_str(appraisal.reference_values.get())?;
+        let references: References<'_> = serde_json::from_str(self.reference_values.get())?;
         let matched: Vec<Matched> = serde_json::from_str(references.matched.get())?;
         let mut workloads: Vec<&str> = matched.iter().map(|set| set.workload.as_str()).collect();
-        let mut unchecked: Vec<&str> = appraisal.unchecked.iter().map(|unchecked| unchecked.what.as_str()).collect();
+        let mut unchecked: Vec<&str> = self.unchecked.iter().map(|unchecked| unchecked.what.as_str()).collect();
         for names in [&mut workloads, &mut unchecked] {
             names.sort_unstable();
             names.dedup();
         }
-        to_raw_value(&ReleaseFacts {
-            result: ResultFacts {
-                status: appraisal.status,
-                trust_vector: &appraisal.trust_vector,
-                workloads,
-                reference_values: references.matched,
-                relaxed: &appraisal.relaxed,
-                unchecked,
-                policy: appraisal.policy,
-            },
-            claims,
-            grant: GrantFacts { name: &grant.name, kind: &grant.kind, workloads: &grant.workloads, seal: &grant.seal },
-            lease: LeaseFacts { requested_ttl: grant.requested_ttl, renewal: false },
-            tenant: &self.tenant,
-            now: &self.decided_at,
-        })
-    }
-
-    fn change(&self, subject: &str, was: String, would_be: String, why: Vec<String>) -> Change {
-        let (decision, decided_at) = (self.id.clone(), self.decided_at.clone());
-        Change { decision, decided_at, subject: subject.to_owned(), was, would_be, why }
+        let result = ResultFacts {
+            status: self.status,
+            trust_vector: &self.trust_vector,
+            workloads,
+            reference_values: references.matched,
+            relaxed: &self.relaxed,
+            unchecked,
+            policy: self.policy,
+        };
+        to_raw_value(&ReleaseFacts { result, claims, grant, lease, tenant, now })
     }
 }
 
@@ -403,6 +453,24 @@ mod tests {
             told,
             [("disk-key", "allowed", "denied"), ("db-key", "denied", "allowed"), ("absent", "allowed", "denied")]
         );
+    }
+
+    #[test]
+    fn an_exchange_is_replayed_for_what_it_released_alone() {
+        let mut record = record("affirmed", None);
+        *record.pointer_mut("/grants").unwrap() = json!([{
+            "name": "orders", "type": "exchange", "workloads": ["web"], "seal": "tee-key", "requested_ttl": 300, "code": null,
+            "exchange": {"audience": "https://o.example", "scope": [], "subject": {"from": "ci", "issuer": "i", "claims": {}}}
+        }]);
+        record.as_object_mut().unwrap().insert("exchange".to_owned(), json!({"attestation": "a0"}));
+        let source = "package countersign.release\nallow := input.grant.exchange.subject.from == \"attestation\"\n\
+            deny := set()\nmax_ttl := 60\n";
+        let other = Candidate::Release(ReleasePolicy::compile("candidate", source).unwrap());
+        assert_eq!(replay(&record, &other).changes.first().unwrap().would_be, "denied");
+        let same = Candidate::Release(ReleasePolicy::built_in().unwrap());
+        assert_eq!(replay(&record, &same).changes, []);
+        let appraisal = replay(&record, &Candidate::Appraisal(AppraisalPolicy::built_in().unwrap()));
+        assert_eq!((appraisal.not_judged, appraisal.changes.len()), (1, 0));
     }
 
     #[test]

@@ -78,3 +78,33 @@ fn a_credential_says_what_it_takes_before_anybody_gets_it() {
         assert!(error.contains(word), "{right} → {wrong}: {error}");
     }
 }
+
+#[test]
+fn an_exchange_that_trusts_too_much_is_no_configuration() {
+    let sample = sample();
+    let cases = [
+        (sample.replace("jwks_file = \"cluster-a.jwks.json\"\n", ""), "expected jwks_file, or jwks_url with https"),
+        (
+            sample.replace("jwks_file = \"cluster-a", "jwks_url = \"http://cluster-a"),
+            "expected jwks_file, or jwks_url with https",
+        ),
+        (
+            sample
+                .replace("conditions = { \"/kubernetes.io/namespace\" = [\"shop\"] }\n", "")
+                .replace("bind = { \"/kubernetes.io/serviceaccount/name\" = \"{workload}\" }\n", ""),
+            "expected conditions or bind for tokens of cluster-a",
+        ),
+        (sample.replace("from = \"cluster-a\"", "from = \"cluster-b\""), "expected the name of an issuer"),
+        (
+            sample.replace("name = \"cluster-a\"", "name = \"attestation\""),
+            "other than those of this broker's own tokens",
+        ),
+        (sample.replace("\"/kubernetes.io/namespace\"", "\"namespace\""), "expected JSON pointers"),
+        (sample.replace("proof_seconds = 60", "proof_seconds = 3600"), "proof_seconds between 5 and 300"),
+        (sample.replace("\"orders.write\"]", "\"orders write\"]"), "expected scopes"),
+    ];
+    for (text, wanted) in cases {
+        let error = error_of(&text);
+        assert!(error.contains("exchange: ") && error.contains(wanted), "{wanted}: {error}");
+    }
+}

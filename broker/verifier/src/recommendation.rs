@@ -25,6 +25,9 @@ pub fn meaning(code: Code) -> Option<&'static str> {
 /// The same for a code that somebody read and wrote down.
 #[must_use]
 pub fn meaning_of(text: &str) -> Option<&'static str> {
+    if is_of_token(text) {
+        return Some("The guest is attested, and a token or proof that it showed is not good.");
+    }
     Some(match text.split('.').next().unwrap_or_default() {
         "parse" => "What was sent is not evidence of a known form. Nothing was checked.",
         "authenticate" => {
@@ -48,11 +51,35 @@ pub fn meaning_of(text: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether it is about a token or a proof in an exchange, not about evidence.
+fn is_of_token(code: &str) -> bool {
+    let about = code.split('.').nth(1).unwrap_or_default();
+    matches!(about, "token" | "dpop" | "svid") && !code.starts_with("release.")
+}
+
 /// For a code of no known stage.
 const UNKNOWN: &str = "look for the decision id in the broker's log and report the code";
 
 fn for_code(code: &str) -> Option<&'static str> {
     Some(match code {
+        "authenticate.token.expired" | "release.exchange.lifetime" => {
+            "get fresh tokens: attest again, or ask the issuer"
+        }
+        "authenticate.token.unknown_key" => {
+            "compare the issuer's keys with jwks_file or jwks_url of the exchange's issuer"
+        }
+        "authenticate.token.unknown_issuer" => "name the issuer under exchange.issuer, if its tokens are to count",
+        "authenticate.token.audience" => "have the issuer make the token for the audience that exchange.issuer names",
+        "release.exchange.binding_mismatch" => {
+            "compare workload and subject token: one of them is another one's; bind of the grant says what must agree"
+        }
+        "release.exchange.conditions" => "compare the token's claims with the conditions of the grant's subjects",
+        "release.exchange.unattested" => "give an attestation result as actor token: no foreign token counts alone",
+        "release.exchange.budget" => {
+            "look at what the workload exchanges so often for; raise the budget if that is right"
+        }
+        "binding.dpop.nonce" => "take the nonce from the header DPoP-Nonce of the last answer",
+        "binding.dpop.replayed" => "make a new proof for every request",
         "reference.none_configured" => "add reference values for the workload: countersign reference-values add",
         "reference.no_match" => {
             "compare the image with the set that is named nearest; if the image is right, add its measurements as a new version"

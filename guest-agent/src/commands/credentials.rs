@@ -28,6 +28,7 @@ pub(super) fn write(credential: &Credential, guest: &Guest) -> Result<(), Failur
         },
         Credential::Postgres(args) => postgres::write(args, guest),
         Credential::SshCert(args) => ssh::write(args, guest),
+        Credential::Exchange(args) => super::exchange::exchange(args, guest),
     }
 }
 

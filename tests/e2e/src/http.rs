@@ -108,6 +108,17 @@ impl Client {
         parse(&received)
     }
 
+    /// Posts a form, with more header lines, each with its end.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub fn post_form(&self, path: &str, headers: &str, form: &str) -> Result<Answer> {
+        let mut stream = self.write("POST", path, headers, ("application/x-www-form-urlencoded", form))?;
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received)?;
+        parse(&received)
+    }
+
     /// Sends one request and leaves the answer to be read.
     ///
     /// # Errors
@@ -120,6 +131,16 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<StreamOwned<ClientConnection, TcpStream>> {
         let body = body.map(Value::to_string).unwrap_or_default();
+        self.write(method, path, headers, ("application/json", &body))
+    }
+
+    fn write(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        (media_type, body): (&str, &str),
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>> {
         let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         tcp.set_read_timeout(Some(self.patience))?;
         tcp.set_nodelay(true)?;
@@ -129,7 +150,7 @@ impl Client {
         let mut stream = StreamOwned::new(tls, tcp);
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: {media_type}\r\n\
              content-length: {}\r\n{headers}\r\n{body}",
             body.len()
         )?;

@@ -141,6 +141,14 @@ fn in_words(record: &Value) -> String {
     if let Some(appraisal) = record.pointer("/appraisal") {
         about_appraisal(appraisal, &mut text);
     }
+    if let Some(exchange) = record.pointer("/exchange") {
+        text.line(&format!(
+            "A token exchange of guest {} by attestation {}, its key proven by {}.",
+            string(exchange, "/guest"),
+            string(exchange, "/attestation"),
+            string(exchange, "/proof")
+        ));
+    }
     for grant in list(record, "/grants") {
         about_grant(grant, &mut text);
     }
@@ -236,6 +244,18 @@ fn about_appraisal(appraisal: &Value, text: &mut Text) {
 
 fn about_grant(grant: &Value, text: &mut Text) {
     let name = format!("{} {}", string(grant, "/type"), string(grant, "/name"));
+    if let Some(exchange) = grant.pointer("/exchange") {
+        let subject = exchange.pointer("/subject/name").map_or_else(String::new, |name| format!(" {}", plain(name)));
+        let (from, audience) = (string(exchange, "/subject/from"), string(exchange, "/audience"));
+        text.line(&format!("{name}: on behalf of {from}{subject} for {audience}"));
+        for (label, pointer) in [("scope", "/scope"), ("purpose", "/purpose"), ("task", "/task")] {
+            if let Some(value) =
+                exchange.pointer(pointer).filter(|value| value.as_array().is_none_or(|all| !all.is_empty()))
+            {
+                text.line(&format!("  {label}: {}", plain(value)));
+            }
+        }
+    }
     match grant.pointer("/code").and_then(Value::as_str) {
         None => text.line(&format!(
             "{name}: version {} released, lease {}",

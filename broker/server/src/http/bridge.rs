@@ -4,7 +4,7 @@
 //! holds its key. Which exception it is for is decided here, for each request, and nothing else can be reached. A client
 //! that an exception is not for learns nothing, not even whether there is such an exception.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router,
@@ -15,16 +15,11 @@ use axum::{
     routing::post,
 };
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    server::{
-        ParsedCertificate, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::TLS13,
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
@@ -32,7 +27,7 @@ use super::{
     listener::{ClientChain, Peer},
     not_found, observe, other_method,
     problem::Problem,
-    tls::{TlsError, certificates, private_key},
+    tls::{HoldsItsKey, ServerTls, TlsError, certificates, private_key},
 };
 use crate::{
     broker::Broker,
@@ -143,62 +138,13 @@ fn answer(secret: Vec<u8>, stored: &SecretVersion, exception: &Exception) -> Res
 }
 
 /// TLS of the bridge: the API's certificate, and a client certificate always.
-pub(crate) fn server_config(tls: &config::Tls) -> Result<ServerConfig, TlsError> {
+pub(crate) fn server_tls(tls: &config::Tls) -> Result<ServerTls, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
+    let clients = Arc::new(HoldsItsKey::new(&provider, true));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(HoldsItsKey { algorithms }))
+        .with_client_cert_verifier(clients)
         .with_single_cert(certificates(&tls.certificate)?, private_key(&tls.key)?)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// Asks for a certificate and has the client prove that it holds its key; who that is, the route decides.
-struct HoldsItsKey {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl fmt::Debug for HoldsItsKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HoldsItsKey")
-    }
-}
-
-impl ClientCertVerifier for HoldsItsKey {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        ParsedCertificate::try_from(end_entity)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    Ok(ServerTls { config: Arc::new(config), administrators: None })
 }

@@ -14,7 +14,6 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -25,6 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::tls::ServerTls;
 use crate::{config::Limits, metrics::Metrics};
 
 /// Who is at the other end of a connection; a request extension.
@@ -43,13 +43,13 @@ pub(crate) struct ClientChain(pub(crate) Arc<[CertificateDer<'static>]>);
 /// Serves `router` over TLS until `stop` is ready, then lets open requests end.
 pub(crate) async fn serve_tls(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    tls: ServerTls,
     router: Router,
     limits: &Limits,
     metrics: Arc<Metrics>,
     stop: impl Future<Output = ()>,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
+    let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -62,13 +62,13 @@ pub(crate) async fn serve_tls(
             accepted = accept(&listener, &places) => accepted,
         };
         let (acceptor, router, http, metrics) = (acceptor.clone(), router.clone(), http.clone(), Arc::clone(&metrics));
-        let watcher = graceful.watcher();
+        let (watcher, tls) = (graceful.watcher(), tls.clone());
         connections.spawn(async move {
             metrics.connections.inc();
             match timeout(header_time, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    let peer = Peer { address: address.ip(), certificate: client_certificate(&stream) };
                     let chain = client_chain(&stream);
+                    let peer = Peer { address: address.ip(), certificate: administrator(&chain, &tls) };
                     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
                         request.extensions_mut().insert(chain.clone());
                         answer(router.clone(), peer, request)
@@ -169,8 +169,8 @@ fn client_chain(stream: &TlsStream<TcpStream>) -> ClientChain {
     ClientChain(shown.iter().map(|certificate| certificate.clone().into_owned()).collect())
 }
 
-fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<[u8; 32]> {
-    let (_, session) = stream.get_ref();
-    let certificate = session.peer_certificates()?.first()?;
-    digest(&SHA256, certificate).as_ref().try_into().ok()
+/// The fingerprint of a certificate that the administrators' CA issued.
+fn administrator(ClientChain(chain): &ClientChain, tls: &ServerTls) -> Option<[u8; 32]> {
+    let (leaf, chain) = chain.split_first()?;
+    tls.is_of_administrators(leaf, chain).then(|| digest(&SHA256, leaf).as_ref().try_into().ok()).flatten()
 }

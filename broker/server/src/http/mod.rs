@@ -34,6 +34,7 @@ pub(crate) mod rate;
 mod ssh;
 mod status;
 pub(crate) mod tls;
+mod token;
 
 pub(crate) use body::{Json, Path, Query};
 pub(crate) use identity_documents::spiffe_bundle;
@@ -54,6 +55,7 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/v1/leases/{id}", delete(leases::release).get(lease_watch::watch))
         .route("/v1/leases/{id}/renew", post(leases::renew))
         .route("/v1/leases/{id}/bundles", get(bundles::bundles))
+        .route("/v1/token", post(token::token))
         .route("/v1/events", get(events::events))
         .route("/v1/status/{list}", get(status::status_list))
         .route("/v1/ssh/ca/{kind}", get(ssh::authorities))
@@ -62,6 +64,7 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/openid-configuration", get(identity_documents::openid_configuration))
         .route("/.well-known/spiffe-bundle", get(spiffe_bundle))
+        .route("/.well-known/oauth-authorization-server", get(token::metadata))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .nest("/v1/admin", admin::routes())

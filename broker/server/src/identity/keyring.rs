@@ -271,6 +271,11 @@ impl KeyRing {
         anchors.into_iter()
     }
 
+    /// The published keys of these purposes, to verify what they signed.
+    pub(crate) fn verification(&self, purposes: &[KeyPurpose]) -> Jwks {
+        Jwks::new(self.tokens(purposes))
+    }
+
     /// How every key stands.
     pub(crate) fn states(&self) -> Vec<KeyState> {
         let state = |key: &RingKey| match self.signing(key.purpose) {

@@ -8,7 +8,7 @@ mod proof;
 mod status;
 
 use evidence_formats::guest_report::GuestReport;
-use keys::secret::SecretArray;
+use keys::{secret::SecretArray, status::StatusPlace};
 use verifier::{Appraisal, policy::ReleasePolicy};
 
 use crate::store::{Ground, GroundKind, GuestRecord, ReferenceKey, StoredLease};
@@ -27,6 +27,13 @@ pub(crate) fn status_place(issuer: &str, status: u64) -> (u64, String) {
     let length = u64::from(LIST_LENGTH);
     let (list, place) = (status.checked_div(length).unwrap_or(0), status.checked_rem(length).unwrap_or(0));
     (place, format!("{}/v1/status/{list}", issuer.trim_end_matches('/')))
+}
+
+/// The place in all lists together that a token of this issuer names; the inverse of [`status_place`].
+pub(crate) fn status_of(issuer: &str, place: &StatusPlace) -> Option<u64> {
+    let list: u64 = place.uri.strip_prefix(issuer.trim_end_matches('/'))?.strip_prefix("/v1/status/")?.parse().ok()?;
+    let length = u64::from(LIST_LENGTH);
+    (place.idx < length).then(|| list.checked_mul(length)?.checked_add(place.idx)).flatten()
 }
 
 /// A lease that is about to be opened or continued.

@@ -11,6 +11,7 @@ use verifier::Timestamp;
 
 use crate::{
     broker::Broker,
+    exchange,
     store::{StoreError, StoredGuest, StoredLease},
 };
 
@@ -24,6 +25,9 @@ pub(crate) enum LeaseError {
     /// It ended.
     #[error("expected a lease that is open: attest again")]
     Ended,
+    /// An exchange is not renewed: what it rested on has to be shown again.
+    #[error("expected a lease that evidence renews: exchange for a new token")]
+    Exchange,
     /// The fresh evidence is of another workload.
     #[error("expected evidence of the workload that the lease was given to")]
     Workload,
@@ -34,6 +38,7 @@ impl Coded for LeaseError {
         Code::new(match self {
             Self::Proof => "release.lease.proof",
             Self::Ended => "release.lease.ended",
+            Self::Exchange => "release.lease.exchange",
             Self::Workload => "release.lease.workload",
         })
     }
@@ -88,6 +93,9 @@ impl Proof {
         if lease.ended_at.is_some() || lease.expires_at <= now {
             return Ok(Err(LeaseError::Ended));
         }
+        if action == LeaseAction::Renew && lease.kind == exchange::KIND {
+            return Ok(Err(LeaseError::Exchange));
+        }
         Ok(match broker.store.guest(&broker.tenant, &lease.guest).await? {
             Some(guest) => Ok(Renewal { lease, guest }),
             None => Err(LeaseError::Ended),
@@ -97,9 +105,10 @@ impl Proof {
 
 impl Renewal {
     /// The open leases that the request is about: one, or, for the guest's own lease, all of them. The lease of the result
-    /// is always renewed with them.
+    /// is always renewed with them; what was exchanged for is not.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = &StoredLease> {
         let all = self.lease.id == self.guest.id;
-        self.guest.leases.iter().filter(move |lease| lease.id != self.guest.id && (all || lease.id == self.lease.id))
+        let renewable = |lease: &StoredLease| lease.id != self.guest.id && lease.kind != exchange::KIND;
+        self.guest.leases.iter().filter(move |lease| renewable(lease) && (all || lease.id == self.lease.id))
     }
 }

@@ -13,6 +13,7 @@ mod decisions;
 mod endorsements;
 mod enrolments;
 mod exceptions;
+mod exchanges;
 mod exposure;
 mod federation;
 mod floors;
@@ -31,6 +32,9 @@ pub(crate) use enrolments::{
 };
 pub(crate) use exceptions::{
     Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice,
+};
+pub(crate) use exchanges::{
+    ExchangeOpening, ExchangeSettled, ExchangeSettlement, ExchangeStore, HeldLease, Spending, UsedProof,
 };
 pub(crate) use exposure::{Exposure, ExposureStore};
 pub(crate) use federation::{Federation, FederationProfile, FederationStore, Fetched, StoredFederation};
@@ -58,6 +62,7 @@ pub(crate) trait Store:
     + ExceptionStore
     + ExposureStore
     + FederationStore
+    + ExchangeStore
     + FloorStore
     + KeyStore
     + LeaseStore

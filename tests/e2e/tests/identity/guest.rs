@@ -33,6 +33,11 @@ impl Guest {
         Self { client, chip: SecureProcessor::new(ProductLine::Milan), key, lease_key: None, id: String::new() }
     }
 
+    /// A guest whose key can sign.
+    pub(crate) fn with_key(client: Client, key: TeeKeyPair) -> Self {
+        Self { key, ..Self::new(client) }
+    }
+
     fn evidence(&self, nonce: &Nonce, change: impl FnOnce(&mut ReportSpec)) -> Bundle {
         let mut report = self.chip.guest();
         report.report_data = BindingDigest::native(nonce, self.key.public()).unwrap().report_data();

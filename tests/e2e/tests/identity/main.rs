@@ -8,6 +8,7 @@
 )]
 
 mod endpoint;
+mod exchange;
 mod federation;
 mod guest;
 mod leases;

@@ -303,7 +303,7 @@ fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
     Ok(Timestamp::from_unix(row.try_get(column)?))
 }
 
-fn lease_of(row: &SqliteRow) -> Result<StoredLease, StoreError> {
+pub(super) fn lease_of(row: &SqliteRow) -> Result<StoredLease, StoreError> {
     Ok(StoredLease {
         id: row.try_get("id")?,
         guest: row.try_get("guest")?,

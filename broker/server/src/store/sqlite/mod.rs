@@ -20,6 +20,7 @@ mod enrolments;
 #[cfg(test)]
 mod exception_tests;
 mod exceptions;
+mod exchanges;
 mod exposure;
 mod federation;
 mod floors;

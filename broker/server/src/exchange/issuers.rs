@@ -1,0 +1,85 @@
+//! The keys of foreign issuers: cached, fetched again when they grow old or a token names an unknown one, and bounded in all.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use keys::sign::Jwks;
+use tokio::sync::Mutex;
+
+use super::fetch;
+use crate::config::ForeignIssuer;
+
+/// Between two looks for an unknown key: whoever makes up key ids does not make us ask more often.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Most keys of one issuer.
+const KEYS: usize = 64;
+/// Most bytes of a file with keys.
+const FILE: u64 = 256 * 1024;
+
+/// The keys of every configured issuer, by its name.
+#[derive(Debug, Default)]
+pub(crate) struct Issuers(BTreeMap<String, Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// The keys, and when they came.
+    keys: Option<(Arc<Jwks>, Instant)>,
+    /// When they were last asked for, whatever came of it.
+    asked: Option<Instant>,
+}
+
+/// Which keys will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Those that are here, while they are young enough.
+    Cached,
+    /// Newer ones, because a token named a key that is not among those that are here.
+    Newer,
+}
+
+impl Issuers {
+    /// Nothing is fetched yet.
+    pub(crate) fn new(issuers: &[ForeignIssuer]) -> Self {
+        Self(issuers.iter().map(|issuer| (issuer.name.clone(), Mutex::default())).collect())
+    }
+
+    /// The keys of `issuer`; `None` when there are none that may count. Those who wait for the same keys wait for one fetch.
+    pub(crate) async fn keys(&self, issuer: &ForeignIssuer, freshness: Freshness) -> Option<Arc<Jwks>> {
+        let mut held = self.0.get(&issuer.name)?.lock().await;
+        let now = Instant::now();
+        let age = |since: Instant| now.saturating_duration_since(since);
+        let limit = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        let young = held.keys.as_ref().filter(|(_, came)| age(*came) < limit(issuer.refresh_seconds));
+        let wanted = freshness == Freshness::Newer || young.is_none();
+        if wanted && held.asked.is_none_or(|asked| age(asked) >= PAUSE) {
+            held.asked = Some(now);
+            match load(issuer).await {
+                Ok(keys) => held.keys = Some((Arc::new(keys), now)),
+                Err(error) => {
+                    tracing::warn!(issuer = issuer.name, error = format!("{error:#}"), "an issuer's keys did not come");
+                }
+            }
+        }
+        let usable = held.keys.as_ref().filter(|(_, came)| age(*came) < limit(issuer.stale_seconds));
+        usable.map(|(keys, _)| Arc::clone(keys))
+    }
+}
+
+async fn load(issuer: &ForeignIssuer) -> Result<Jwks> {
+    let bytes = match (&issuer.jwks_file, &issuer.jwks_url) {
+        (Some(file), _) => {
+            let length = tokio::fs::metadata(file).await.with_context(|| file.display().to_string())?.len();
+            ensure!(length <= FILE, "expected a key set of at most {FILE} bytes");
+            tokio::fs::read(file).await?.into()
+        }
+        (None, Some(url)) => fetch::get(url, issuer.ca.as_ref()).await.with_context(|| url.clone())?,
+        (None, None) => anyhow::bail!("expected jwks_file or jwks_url"),
+    };
+    let keys = Jwks::parse(&bytes)?;
+    ensure!(!keys.keys().is_empty() && keys.keys().len() <= KEYS, "expected 1 to {KEYS} keys that can be used");
+    Ok(keys)
+}
