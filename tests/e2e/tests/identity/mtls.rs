@@ -195,7 +195,7 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     /// rustls connects, OpenSSL listens; what either end says.
-    fn to_openssl(&self) -> (Result<String, String>, Result<String, String>) {
+    fn to_openssl(self) -> (Result<String, String>, Result<String, String>) {
         let (place, port) = (tempfile::tempdir().unwrap(), free_port());
         let mut server = peer(place.path(), "server", port, self.openssl, self.bundle, self.wanted);
         let mut ready = [0; 6];
@@ -205,7 +205,7 @@ impl Pair<'_> {
     }
 
     /// OpenSSL connects, rustls listens.
-    fn to_rustls(&self) -> (Result<String, String>, Result<String, String>) {
+    fn to_rustls(self) -> (Result<String, String>, Result<String, String>) {
         let place = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
