@@ -57,7 +57,7 @@ fn jwk(secret: &SecretBytes, name: &str) -> Result<SecretBytes, Failure> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::*;
 

@@ -77,7 +77,7 @@ pub(crate) fn actors(actor: &str, before: Option<&Value>) -> Result<Value, Excha
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
     use super::*;
 

@@ -154,13 +154,9 @@ fn the_key_changes_without_a_reboot() {
     let old = case.guest.get(&case.broker, "luks/data", &["--version", "1"]).unwrap();
     assert!(old.status == 1, "the old version is still released: {}", old.stderr);
     // What a guest changes, the operator does not overwrite by mistake.
-    let put = Said::by(
-        case.broker
-            .admin(&["secrets", "put", "luks/data", "--workload", WORKLOAD, "--file"])
-            .unwrap()
-            .arg(case.guest.path("installer")),
-    );
-    let said = put.unwrap();
+    let file = case.guest.path("installer");
+    let put = ["secrets", "put", "luks/data", "--workload", WORKLOAD, "--file", file.to_str().unwrap()];
+    let said = Said::by(&mut case.broker.admin(&put).unwrap()).unwrap();
     assert!(said.status != 0 && said.stderr.contains("its guest changes"), "{}", said.stderr);
     case.done("recover");
     case.is_steady(2, 2);

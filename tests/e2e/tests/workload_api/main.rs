@@ -1,11 +1,5 @@
 //! `countersign-agent serve`: identities for workloads, over the SPIFFE Workload API and as files.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod agent;
 mod clients;

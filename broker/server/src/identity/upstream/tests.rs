@@ -114,6 +114,7 @@ fn chain_root_and_key_belong_together() {
     let (root, other) = (params("root", None), params("root", None));
     let root = CertifiedIssuer::self_signed(root, key()).unwrap();
     let other = CertifiedIssuer::self_signed(other, key()).unwrap();
+    let stranger = CertifiedIssuer::self_signed(params("stranger", None), key()).unwrap();
     let intermediate = CertifiedIssuer::signed_by(params("intermediate", None), key(), &root).unwrap();
     let own = || KeyPair::from_pem(&intermediate.key().serialize_pem()).unwrap();
     let make = |chain: &[&CertificateDer<'static>], roots: &[&CertificateDer<'static>], key: KeyPair| {
@@ -127,7 +128,9 @@ fn chain_root_and_key_belong_together() {
     // A root may certify by itself.
     let alone = make(&[root.der()], &[root.der()], KeyPair::from_pem(&root.key().serialize_pem()).unwrap()).unwrap();
     assert_eq!((alone.chain().len(), alone.certificate()), (0, Some(&**root.der())));
-    assert!(refusal(make(&[intermediate.der()], &[other.der()], own())).contains("a root that certified"));
+    assert!(refusal(make(&[intermediate.der()], &[stranger.der()], own())).contains("a root that certified"));
+    // One of the same name with another key.
+    assert!(refusal(make(&[intermediate.der()], &[other.der()], own())).contains("a root whose key verifies"));
     assert!(refusal(make(&[intermediate.der()], &[intermediate.der()], own())).contains("root"));
     assert!(refusal(make(&[intermediate.der()], &[root.der()], key())).contains("the private key"));
 }
