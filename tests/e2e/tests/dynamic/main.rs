@@ -1,12 +1,5 @@
 //! Credentials that are made for one lease: roles of a real PostgreSQL, certificates for a real sshd.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::print_stderr,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 
 mod agent;
 #[path = "../identity/guest.rs"]

@@ -160,7 +160,7 @@ fn no_password_is_in_a_log_and_only_the_named_evidence_suffices() {
     assert_eq!(code("orders-broken"), "release.postgres.unavailable");
     assert_eq!(code("orders-unparsable"), "release.postgres.unavailable");
     // A statement that fails takes the role with it.
-    assert_eq!(postgres.roles().unwrap(), [role.name.clone()]);
+    assert_eq!(postgres.roles().unwrap(), std::slice::from_ref(&role.name));
     login(&postgres, &role, "SELECT 1").done().unwrap();
     for (whose, log) in [("broker", broker.log().unwrap()), ("database", postgres.log().unwrap())] {
         assert!(log.contains(&role.name), "{whose}: {log}");
