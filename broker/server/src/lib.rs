@@ -23,6 +23,7 @@ mod enrolment;
 mod exceptions;
 mod exchange;
 mod federation;
+mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hardening;

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::{
     broker::Broker,
     clock,
-    federation::{self, FederationError, Federations, Held, Url},
+    federation::{self, FederationError, Federations, Held},
+    fetch::Url,
     http::{
         Json, Path,
         identity::{Admin, Reader},
@@ -213,6 +214,7 @@ fn refused(error: FederationError) -> Problem {
         FederationError::Store(error) => error.into(),
         error @ (FederationError::Tls(_)
         | FederationError::Fetch(_)
+        | FederationError::Text
         | FederationError::Bundle(_)
         | FederationError::WentBack) => Problem::new(StatusCode::BAD_GATEWAY, error.code(), error.to_string()),
     }

@@ -5,11 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use hyper::Uri;
 use keys::sign::SignatureAlgorithm;
 use serde::Deserialize;
 
-use crate::{identity::Template, store::is_name};
+use crate::{fetch::Url, identity::Template, store::is_name};
 
 /// What a rule names when the subject is the attested guest itself.
 pub(crate) const ATTESTATION: &str = "attestation";
@@ -230,13 +229,8 @@ impl ForeignIssuer {
         if self.issuer.is_empty() || self.issuer == own_issuer || self.audience.is_empty() {
             return Some(format!("{name}: expected another issuer and an audience"));
         }
-        let from_url = self
-            .jwks_url
-            .as_ref()
-            .map(|url| url.parse::<Uri>().ok().and_then(|url| url.scheme_str().map(str::to_owned)));
-        match (&self.jwks_file, from_url) {
-            (Some(_), None) => {}
-            (None, Some(Some(scheme))) if scheme == "https" => {}
+        match (&self.jwks_file, self.jwks_url.as_deref().map(Url::parse)) {
+            (Some(_), None) | (None, Some(Ok(_))) => {}
             _ => return Some(format!("{name}: expected jwks_file, or jwks_url with https")),
         }
         if self.algorithms.is_empty() {

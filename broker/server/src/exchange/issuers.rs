@@ -2,16 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use hyper::body::Bytes;
 use keys::sign::Jwks;
-use tokio::sync::Mutex;
+use rustls::{ClientConfig, crypto::aws_lc_rs};
+use tokio::{sync::Mutex, task::spawn_blocking};
 
-use super::fetch;
-use crate::config::ForeignIssuer;
+use crate::{
+    config::ForeignIssuer,
+    fetch::{self, Bounds, Url},
+};
 
 /// Between two looks for an unknown key: whoever makes up key ids does not make us ask more often.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -19,6 +24,12 @@ const PAUSE: Duration = Duration::from_secs(10);
 const KEYS: usize = 64;
 /// Most bytes of a file with keys.
 const FILE: u64 = 256 * 1024;
+/// What a key set from the network may cost.
+const BOUNDS: Bounds = Bounds {
+    deadline: Duration::from_secs(5),
+    bytes: 256 * 1024,
+    accept: "application/jwk-set+json, application/json",
+};
 
 /// The keys of every configured issuer, by its name.
 #[derive(Debug, Default)]
@@ -76,10 +87,22 @@ async fn load(issuer: &ForeignIssuer) -> Result<Jwks> {
             ensure!(length <= FILE, "expected a key set of at most {FILE} bytes");
             tokio::fs::read(file).await?.into()
         }
-        (None, Some(url)) => fetch::get(url, issuer.ca.as_ref()).await.with_context(|| url.clone())?,
+        (None, Some(url)) => fetch(url, issuer.ca.clone()).await.with_context(|| url.clone())?,
         (None, None) => anyhow::bail!("expected jwks_file or jwks_url"),
     };
     let keys = Jwks::parse(&bytes)?;
     ensure!(!keys.keys().is_empty() && keys.keys().len() <= KEYS, "expected 1 to {KEYS} keys that can be used");
     Ok(keys)
+}
+
+/// The TLS server is authenticated by `ca`, or by the system's authorities: the keys of an issuer are believed for nothing
+/// else.
+async fn fetch(url: &str, ca: Option<PathBuf>) -> Result<Bytes> {
+    let roots = spawn_blocking(move || endorsements::tls_roots(ca.as_ref())).await??;
+    // Issuers of a site may still speak TLS 1.2.
+    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(fetch::get(&Url::parse(url)?, tls, BOUNDS).await?)
 }

@@ -15,7 +15,6 @@
 
 mod actor;
 mod error;
-mod fetch;
 pub(crate) mod form;
 mod issuers;
 mod judge;

@@ -6,11 +6,10 @@
 //! holds back the news of a stolen key must not keep it alive.
 
 mod endpoint;
-mod fetch;
 mod held;
 mod tls;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evidence_formats::code::{Code, Coded};
@@ -21,16 +20,18 @@ use verifier::Timestamp;
 use crate::{
     broker::Broker,
     clock,
-    identity::{BundleError, KeyRing, TrustBundle, TrustDomain},
+    fetch::{self, Bounds, FetchError, Url},
+    identity::{BUNDLE_BYTES, BundleError, KeyRing, TrustBundle, TrustDomain},
     metrics::FederationLabels,
     store::{FederationProfile, Fetched, StoreError, StoredFederation},
 };
 
 pub(crate) use endpoint::{BundleEndpoint, routes as endpoint_routes, tls as endpoint_tls};
-pub(crate) use fetch::{FetchError, Url};
 pub(crate) use held::{Federations, Held};
 pub(crate) use tls::{TlsError, roots};
 
+/// What a bundle may cost.
+const BOUNDS: Bounds = Bounds { deadline: Duration::from_secs(10), bytes: BUNDLE_BYTES, accept: "application/json" };
 /// Seconds that one fetch may take, and that nobody else tries meanwhile.
 const CLAIM: i64 = 20;
 /// Seconds between two fetches of one bundle, whatever its owner wants.
@@ -52,6 +53,9 @@ pub(crate) enum FederationError {
     /// There is no usable answer.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The answer is not text.
+    #[error("expected a bundle in UTF-8")]
+    Text,
     /// The answer is no bundle.
     #[error("expected a trust bundle: {0}")]
     Bundle(#[from] BundleError),
@@ -67,12 +71,23 @@ impl Coded for FederationError {
     fn code(&self) -> Code {
         match self {
             Self::Tls(error) => error.code(),
-            Self::Fetch(error) => error.code(),
+            Self::Fetch(error) => fetch_code(error),
+            Self::Text => Code::new("endorsement.spiffe_bundle.text"),
             Self::Bundle(error) => error.code(),
             Self::WentBack => Code::new("endorsement.spiffe_bundle.went_back"),
             Self::Store(_) => Code::new("internal.store"),
         }
     }
+}
+
+fn fetch_code(error: &FetchError) -> Code {
+    Code::new(match error {
+        FetchError::Url => "endorsement.spiffe_bundle.url",
+        FetchError::Transport { .. } => "endorsement.spiffe_bundle.transport",
+        FetchError::Timeout { .. } => "endorsement.spiffe_bundle.timeout",
+        FetchError::TooLong { .. } => "endorsement.spiffe_bundle.length",
+        FetchError::Status { .. } => "endorsement.spiffe_bundle.status",
+    })
 }
 
 /// The bundles that a guest with these entries gets, by trust domain: its own, and those that the entries federate with and
@@ -130,8 +145,8 @@ async fn try_refresh(broker: &Broker, stored: &StoredFederation) -> Result<(), F
             tls::spiffe(endpoint, &authorities(broker, endpoint, stored)?)?
         }
     };
-    let document = fetch::get(&Url::parse(&federation.url)?, tls).await?;
-    keep(broker, stored, &document).await
+    let document = fetch::get(&Url::parse(&federation.url)?, tls, BOUNDS).await?;
+    keep(broker, stored, str::from_utf8(&document).map_err(|_not_utf_8| FederationError::Text)?).await
 }
 
 /// Keeps a document, fetched or brought by an administrator, when it is a bundle that is not older than the one held.

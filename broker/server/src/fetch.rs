@@ -1,11 +1,10 @@
-//! One GET of a bundle: bounded in time and size, without redirects, cookies or credentials.
+//! One GET from a system that the operator named: bounded in time and size, without redirects, cookies or credentials.
 
 use std::{sync::Arc, time::Duration};
 
-use evidence_formats::code::{Code, Coded};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode, Uri,
+    HeaderMap, Request, StatusCode, Uri,
     body::Bytes,
     client::conn::http1,
     header::{self, HeaderValue},
@@ -14,64 +13,61 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::identity::BUNDLE_BYTES;
-
-/// For the whole of it.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// Longest URL, in bytes.
 const URL: usize = 2048;
 /// What this client says it is.
 const USER_AGENT: &str = concat!("countersign/", env!("CARGO_PKG_VERSION"));
 
-/// A bundle could not be fetched.
+/// What an answer may cost, and what it should be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// For connection, request and answer together.
+    pub(crate) deadline: Duration,
+    /// Most bytes of the body.
+    pub(crate) bytes: usize,
+    /// The media types that are of use.
+    pub(crate) accept: &'static str,
+}
+
+/// There is no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub(crate) enum FetchError {
-    /// Not the address of a bundle.
+    /// Not an address that can be asked.
     #[error("expected an https URL without user, fragment and empty host")]
     Url,
-    /// The endpoint could not be reached, did not prove itself, or broke off.
+    /// The system could not be reached, did not prove itself, or broke off.
     #[error("expected an answer: {cause}")]
     Transport {
-        /// What went wrong.
+        /// What went wrong, with its causes.
         cause: String,
     },
     /// It took too long.
-    #[error("expected a whole answer within {} s", DEADLINE.as_secs())]
-    Timeout,
+    #[error("expected a whole answer within {} s", limit.as_secs())]
+    Timeout {
+        /// The limit.
+        limit: Duration,
+    },
     /// The body is over the limit.
-    #[error("expected a bundle of at most {BUNDLE_BYTES} bytes")]
-    TooLong,
-    /// The body is not text.
-    #[error("expected a bundle in UTF-8")]
-    Text,
+    #[error("expected a body of at most {limit} bytes")]
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// Another status than 200; a redirect is one, too.
     #[error("expected status 200, found {status}")]
     Status {
         /// The status.
         status: u16,
-        /// Seconds that the endpoint asks to be left alone.
+        /// Seconds that the system asks to be left alone.
         retry_after: Option<u32>,
     },
 }
 
-impl Coded for FetchError {
-    fn code(&self) -> Code {
-        Code::new(match self {
-            Self::Url => "endorsement.spiffe_bundle.url",
-            Self::Transport { .. } => "endorsement.spiffe_bundle.transport",
-            Self::Timeout => "endorsement.spiffe_bundle.timeout",
-            Self::TooLong => "endorsement.spiffe_bundle.length",
-            Self::Text => "endorsement.spiffe_bundle.text",
-            Self::Status { .. } => "endorsement.spiffe_bundle.status",
-        })
-    }
-}
-
-/// The address of a bundle endpoint (SPIFFE Federation §5.1).
+/// An absolute `https` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     host: String,
@@ -80,7 +76,10 @@ pub(crate) struct Url {
 }
 
 impl Url {
-    /// An absolute `https` URL.
+    /// Reads an absolute `https` URL.
+    ///
+    /// # Errors
+    /// [`FetchError::Url`] for everything else, and for more than 2,048 bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, FetchError> {
         let uri: Uri = text.parse().ok().filter(|_| text.len() <= URL && !text.contains('#')).ok_or(FetchError::Url)?;
         let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(FetchError::Url) };
@@ -91,57 +90,59 @@ impl Url {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { host, port: uri.port_u16().unwrap_or(443), path: path.to_owned() })
     }
+
+    /// The value of `Host`.
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
 }
 
-/// Fetches the document.
-pub(super) async fn get(url: &Url, tls: ClientConfig) -> Result<String, FetchError> {
-    timeout(DEADLINE, exchange(url, tls)).await.map_err(|_elapsed| FetchError::Timeout)?
+/// Ends the task that drives a connection, whatever became of the request.
+struct Driver(JoinHandle<hyper::Result<()>>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
-async fn exchange(url: &Url, tls: ClientConfig) -> Result<String, FetchError> {
+/// Fetches the body. The system proves itself as `tls` wants it.
+///
+/// # Errors
+/// When there is no answer with status 200 within `bounds`.
+pub(crate) async fn get(url: &Url, tls: ClientConfig, bounds: Bounds) -> Result<Bytes, FetchError> {
+    let limit = bounds.deadline;
+    timeout(limit, exchange(url, tls, bounds)).await.map_err(|_elapsed| FetchError::Timeout { limit })?
+}
+
+async fn exchange(url: &Url, tls: ClientConfig, bounds: Bounds) -> Result<Bytes, FetchError> {
     let name = ServerName::try_from(url.host.clone()).map_err(|_neither_name_nor_address| FetchError::Url)?;
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| transport(&error))?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| transport(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| transport(&error))?;
-    let connection = tokio::spawn(connection);
-    let answered = answer(&mut sender, request(url)?).await;
-    connection.abort();
-    answered
-}
-
-fn request(url: &Url) -> Result<Request<Empty<Bytes>>, FetchError> {
-    let host = if url.host.contains(':') {
-        format!("[{}]:{}", url.host, url.port)
-    } else {
-        format!("{}:{}", url.host, url.port)
-    };
-    Request::builder()
-        .method(Method::GET)
-        .uri(&url.path)
-        .header(header::HOST, host)
-        .header(header::ACCEPT, "application/json")
+    let _driver = Driver(tokio::spawn(connection));
+    let request = Request::get(&url.path)
+        .header(header::HOST, url.authority())
+        .header(header::ACCEPT, bounds.accept)
         .header(header::USER_AGENT, USER_AGENT)
-        .body(Empty::new())
-        .map_err(|_unwritable| FetchError::Url)
-}
-
-async fn answer(
-    sender: &mut http1::SendRequest<Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
-) -> Result<String, FetchError> {
+        .body(Empty::<Bytes>::new())
+        .map_err(|_unwritable| FetchError::Url)?;
     let response = sender.send_request(request).await.map_err(|error| transport(&error))?;
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
         return Err(FetchError::Status { status: head.status.as_u16(), retry_after: retry_after(&head.headers) });
     }
-    let body = Limited::new(body, BUNDLE_BYTES)
-        .collect()
-        .await
-        .map_err(|error| if error.is::<LengthLimitError>() { FetchError::TooLong } else { transport(&*error) })?;
-    String::from_utf8(body.to_bytes().to_vec()).map_err(|_not_utf_8| FetchError::Text)
+    let too_long = FetchError::TooLong { limit: bounds.bytes };
+    let body = Limited::new(body, bounds.bytes).collect().await;
+    let body = body.map_err(|error| if error.is::<LengthLimitError>() { too_long } else { transport(&*error) })?;
+    Ok(body.to_bytes())
 }
 
-/// The seconds of `Retry-After`; the form with a date is not used by bundle endpoints.
+/// The seconds of `Retry-After`; the form with a date would make the wait depend on two clocks.
 fn retry_after(headers: &HeaderMap<HeaderValue>) -> Option<u32> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
@@ -162,10 +163,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_https_urls_are_addresses_of_bundles() {
-        let url = |text: &str| Url::parse(text).map(|url| (url.host, url.port, url.path));
-        assert_eq!(url("https://a.example"), Ok(("a.example".to_owned(), 443, "/".to_owned())));
-        assert_eq!(url("https://[::1]:8443/b?c=d"), Ok(("::1".to_owned(), 8443, "/b?c=d".to_owned())));
+    fn only_plain_https_urls_are_asked() {
+        let url = |text: &str| Url::parse(text).map(|url| (url.authority(), url.path));
+        assert_eq!(url("https://a.example"), Ok(("a.example:443".to_owned(), "/".to_owned())));
+        assert_eq!(url("https://[::1]:8443/b?c=d"), Ok(("[::1]:8443".to_owned(), "/b?c=d".to_owned())));
         for wrong in ["", "a.example", "http://a.example", "https://", "https://u:p@a.example/", "https://a.example/#f"]
         {
             assert_eq!(url(wrong), Err(FetchError::Url), "{wrong}");
