@@ -86,10 +86,7 @@ struct Registered {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match perform(&args.verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error, output::REFUSED),
-    }
+    output::finish(perform(&args.verb), output::REFUSED)
 }
 
 fn perform(verb: &Verb) -> Result<()> {

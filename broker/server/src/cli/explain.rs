@@ -61,10 +61,7 @@ struct Judged<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match explain(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error, output::REFUSED),
-    }
+    output::finish(explain(args), output::REFUSED)
 }
 
 fn explain(args: &Args) -> Result<()> {

@@ -19,10 +19,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match perform(&args.admin) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error, output::REFUSED),
-    }
+    output::finish(perform(&args.admin), output::REFUSED)
 }
 
 fn perform(admin: &AdminArgs) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context;
 use clap::Command;
 
 use super::output;
@@ -16,13 +17,8 @@ pub(crate) struct Args {
 
 /// Writes a page for `command` and for each command below it.
 pub(crate) fn run(args: &Args, command: Command) -> ExitCode {
-    match clap_mangen::generate_to(command, &args.directory) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let what = format!("expected to write pages to {}", args.directory.display());
-            output::fail(&anyhow::Error::new(error).context(what), output::USAGE)
-        }
-    }
+    let what = || format!("expected to write pages to {}", args.directory.display());
+    output::finish(clap_mangen::generate_to(command, &args.directory).with_context(what), output::USAGE)
 }
 
 #[cfg(test)]

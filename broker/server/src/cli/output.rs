@@ -65,6 +65,11 @@ pub(crate) fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Exit status 0, or the error with all its causes and exit status `status`.
+pub(crate) fn finish(outcome: anyhow::Result<()>, status: u8) -> ExitCode {
+    outcome.map_or_else(|error| fail(&error, status), |()| ExitCode::SUCCESS)
+}
+
 /// A left-aligned table with a header line.
 #[derive(Debug)]
 pub(crate) struct Table {

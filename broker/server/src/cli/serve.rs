@@ -36,10 +36,7 @@ enum Level {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
     start_logging(args.log);
-    match serve(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error, output::USAGE),
-    }
+    output::finish(serve(args), output::USAGE)
 }
 
 fn serve(args: &Args) -> Result<()> {

@@ -77,10 +77,7 @@ struct From {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match perform(&args.verb) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error, output::REFUSED),
-    }
+    output::finish(perform(&args.verb), output::REFUSED)
 }
 
 fn perform(verb: &Verb) -> Result<()> {

@@ -31,10 +31,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match perform(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::fail(&error, output::REFUSED),
-    }
+    output::finish(perform(args), output::REFUSED)
 }
 
 fn perform(args: &Args) -> Result<()> {
