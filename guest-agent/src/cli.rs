@@ -443,7 +443,7 @@ pub(crate) struct EnrollArgs {
 /// Whom to ask, and how to know that it is them.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct BrokerArgs {
-    /// Address of the broker: https://host[:port].
+    /// Address of the broker: https://host[:port], with /t/NAME for a tenant.
     #[arg(long, value_name = "URL")]
     pub(crate) broker: Option<String>,
 

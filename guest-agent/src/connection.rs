@@ -146,6 +146,8 @@ impl TransportError {
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     authority: String,
+    /// What stands before every path.
+    base: String,
     /// Owns the task that moves the bytes.
     _driver: JoinSet<()>,
 }
@@ -189,7 +191,7 @@ impl Connection {
             // Whatever ends the connection is also the answer to the request that waits on it.
             let _reported_there = driver.await;
         });
-        Ok(Self { sender, authority: address.authority.clone(), _driver: tasks })
+        Ok(Self { sender, authority: address.authority.clone(), base: address.base.clone(), _driver: tasks })
     }
 
     /// Posts `message` as JSON and reads the answer, within `left`.
@@ -265,7 +267,7 @@ impl Connection {
     async fn exchange(&mut self, call: Call<'_>) -> Result<(StatusCode, Option<Duration>, Bytes), TransportError> {
         let mut request = Request::builder()
             .method(call.method)
-            .uri(call.path)
+            .uri(format!("{}{}", self.base, call.path))
             .header(HOST, &self.authority)
             .header(ACCEPT, "application/json, application/problem+json")
             .header(hyper::header::USER_AGENT, USER_AGENT);

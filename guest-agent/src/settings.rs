@@ -83,10 +83,10 @@ pub enum SettingsError {
         source: Box<toml::de::Error>,
     },
     /// No broker is named.
-    #[error("expected the address of the broker: --broker https://host[:port]")]
+    #[error("expected the address of the broker: --broker https://host[:port][/path]")]
     NoBroker,
     /// The address is none of an HTTPS server.
-    #[error("expected the address of the broker as https://host[:port], found {found:?}")]
+    #[error("expected the address of the broker as https://host[:port][/path], found {found:?}")]
     Address {
         /// What was given.
         found: String,
@@ -239,6 +239,16 @@ pub(crate) struct BrokerAddress {
     pub(crate) port: u16,
     /// As in the `Host` header.
     pub(crate) authority: String,
+    /// What stands before every path: nothing, or where a tenant's routes begin, such as `/t/acme`.
+    pub(crate) base: String,
+}
+
+/// Whether a path can stand before others: no empty, `.` or `..` segment but an empty last one, and nothing that is escaped.
+fn is_plain(path: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+    let segments = path.strip_suffix('/').unwrap_or(path).split('/').skip(1);
+    path.bytes().all(|byte| byte == b'/' || allowed(byte))
+        && segments.into_iter().all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
 impl BrokerAddress {
@@ -247,7 +257,7 @@ impl BrokerAddress {
         let uri: Uri = text.parse().ok().ok_or_else(wrong)?;
         let authority = uri.authority().ok_or_else(wrong)?;
         let plain = uri.scheme_str() == Some("https")
-            && matches!(uri.path(), "" | "/")
+            && is_plain(uri.path())
             && uri.query().is_none()
             && !authority.as_str().contains('@')
             && !authority.host().is_empty();
@@ -262,7 +272,8 @@ impl BrokerAddress {
             Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(wrong)?,
             None => return Err(wrong()),
         };
-        Ok(Self { host: host.to_owned(), port, authority: authority.as_str().to_owned() })
+        let base = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { host: host.to_owned(), port, authority: authority.as_str().to_owned(), base })
     }
 }
 

@@ -93,12 +93,29 @@ fn numbers_out_of_range_are_refused() {
 }
 
 #[test]
-fn addresses_are_https_and_nothing_more() {
+fn addresses_are_https_with_a_plain_path_and_nothing_more() {
     let address = BrokerAddress::parse("https://[::1]:8443/").unwrap();
     assert_eq!((address.host.as_str(), address.port, address.authority.as_str()), ("::1", 8443, "[::1]:8443"));
+    assert_eq!(address.base, "");
+    for (text, base) in [("https://x/t/acme", "/t/acme"), ("https://x:1/t/acme/", "/t/acme"), ("https://x", "")] {
+        assert_eq!(BrokerAddress::parse(text).unwrap().base, base);
+    }
     assert_eq!(BrokerAddress::parse("https://broker.example").unwrap().port, 443);
-    for text in ["http://x", "x", "https://", "https://x/path", "https://x?q", "https://u:p@x", "https://x:99999", "/x"]
-    {
+    for text in [
+        "http://x",
+        "x",
+        "https://",
+        "https://x?q",
+        "https://x/t?q",
+        "https://x//t",
+        "https://x/t//",
+        "https://x/t/../u",
+        "https://x/%74",
+        "https://x/t;a",
+        "https://u:p@x",
+        "https://x:99999",
+        "/x",
+    ] {
         assert!(BrokerAddress::parse(text).is_err(), "{text}");
     }
 }
