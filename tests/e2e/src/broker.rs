@@ -105,6 +105,12 @@ impl Broker {
         format!("https://127.0.0.1:{}", self.port)
     }
 
+    /// What `countersign init` made.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        self.directory.path().join("broker")
+    }
+
     /// The authority of its certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
@@ -307,7 +313,7 @@ fn serve(place: &Path, directory: &Path) -> Result<Process> {
 }
 
 /// The built-in policy as its source has it, but for the one line that stands between a simulated guest and a secret.
-fn release_policy() -> Result<String> {
+pub(crate) fn release_policy() -> Result<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../broker/verifier/src/policy/default_release.rego");
     let policy = fs::read_to_string(&source).with_context(|| format!("expected {}", source.display()))?;
     let kept: Vec<_> = policy.lines().filter(|line| !line.contains("the platform is simulated")).collect();

@@ -23,6 +23,8 @@ use serde_json::{Value, json};
 pub struct Client {
     config: Arc<ClientConfig>,
     port: u16,
+    /// What stands before every path.
+    base: String,
     patience: Duration,
 }
 
@@ -79,7 +81,7 @@ impl Client {
                 config.with_client_auth_cert(vec![CertificateDer::from(certificate)], key)?
             }
         };
-        Ok(Self { config: Arc::new(config), port, patience: Duration::from_secs(20) })
+        Ok(Self { config: Arc::new(config), port, base: String::new(), patience: Duration::from_secs(20) })
     }
 
     /// The same client, which waits so long for an answer.
@@ -87,6 +89,19 @@ impl Client {
     pub const fn waiting(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// The same client for what is below a path, such as that of a tenant.
+    #[must_use]
+    pub fn under(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.base);
+        self
+    }
+
+    /// The broker's port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Sends one request, with `body` as JSON.
@@ -147,10 +162,10 @@ impl Client {
         let name = ServerName::try_from("127.0.0.1")?;
         let mut tls = ClientConnection::new(Arc::clone(&self.config), name)?;
         tls.complete_io(&mut tcp)?;
-        let mut stream = StreamOwned::new(tls, tcp);
+        let (mut stream, base) = (StreamOwned::new(tls, tcp), &self.base);
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: {media_type}\r\n\
+            "{method} {base}{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: {media_type}\r\n\
              content-length: {}\r\n{headers}\r\n{body}",
             body.len()
         )?;

@@ -12,3 +12,4 @@ pub mod paravisor;
 pub mod postgres;
 pub mod process;
 pub mod random;
+pub mod tenant;

@@ -38,6 +38,11 @@ impl Guest {
         Self { key, ..Self::new(client) }
     }
 
+    /// Speaks to somebody else from now on, with its key and its lease key.
+    pub(crate) fn turn_to(&mut self, client: Client) {
+        self.client = client;
+    }
+
     fn evidence(&self, nonce: &Nonce, change: impl FnOnce(&mut ReportSpec)) -> Bundle {
         let mut report = self.chip.guest();
         report.report_data = BindingDigest::native(nonce, self.key.public()).unwrap().report_data();

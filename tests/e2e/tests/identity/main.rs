@@ -18,5 +18,6 @@ mod secrecy;
 mod spiffe;
 mod stream;
 mod svid;
+mod tenants;
 mod tokens;
 mod upstream;
