@@ -1,4 +1,4 @@
-//! Everything that requests share.
+//! Everything that the requests to one tenant share.
 
 use std::{fmt, fs, path::Path, sync::Arc};
 
@@ -14,9 +14,10 @@ use crate::{
     chains::ChainCache,
     clock,
     collateral::{Collateral, ek_anchors},
+    common::{Common, Served},
     config::{Config, Exceptions, Exchange, Identity, Limits, Ssh},
     databases::Databases,
-    endorsements::{Ground, Library},
+    endorsements::Library,
     enrolment::EnrolmentTerms,
     exchange::Issuers,
     federation::{BundleEndpoint, Federations},
@@ -24,25 +25,23 @@ use crate::{
     identity::{AuthorityTerms, KeyRing, Succession, ensure_keys, succeed},
     leases::{Places, SharedLeaseKey},
     metrics::Metrics,
-    nonce::{KEY_LENGTH, NonceKey, SpentNonces},
+    nonce::{NonceKey, SpentNonces},
     reference_trust::ReferenceTrust,
     rulebook::Rulebook,
-    store::{KeyPurpose, Retention, Store, StoreError, TenantId, sqlite::SqliteStore},
+    store::{KeyPurpose, Retention, Store, StoreError, TenantId},
     vault::Vault,
 };
 
 /// Name of the store's file in the data directory.
 pub(crate) const STORE_FILE: &str = "countersign.db";
 
-/// Long request bodies in memory at once: together about 100 MB at the default limit.
-const LONG_BODIES: usize = 16;
-
 /// Seconds.
 const DAY: i64 = 24 * 60 * 60;
-/// Event streams at once.
+/// Event streams of one tenant at once.
 const STREAMS: usize = 64;
 
-/// The broker's state. Shared by every request; what changes at run time is swapped whole.
+/// The broker as one tenant sees it. Shared by every request to that tenant; what changes at run time is swapped whole. What
+/// is in an `Arc` here may be shared with other tenants: it comes from [`Common`], and nothing else does.
 pub(crate) struct Broker {
     pub(crate) issuer: String,
     pub(crate) audience: String,
@@ -50,20 +49,22 @@ pub(crate) struct Broker {
     pub(crate) baseline: ArcSwap<Baseline>,
     pub(crate) allowed_warnings: Vec<TrustLabel>,
     pub(crate) tenant: TenantId,
+    /// Every tenant of this broker, for the operator.
+    pub(crate) served: Arc<[Served]>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) vault: Vault,
     pub(crate) nonces: NonceKey,
     pub(crate) spent: SpentNonces,
     pub(crate) lease_key: SharedLeaseKey,
     pub(crate) places: Places,
-    /// The number of the newest lease event, for the event streams.
-    pub(crate) newest_event: watch::Sender<u64>,
+    /// The number of the newest lease event of any tenant, for the event streams.
+    pub(crate) newest_event: Arc<watch::Sender<u64>>,
     /// Streams that end by themselves end when this is cancelled.
     pub(crate) stopping: CancellationToken,
     /// One permit for each event stream.
     pub(crate) streams: Arc<Semaphore>,
     /// One permit for each guest that waits for an end of its leases; half of the connections at most.
-    pub(crate) watchers: Semaphore,
+    pub(crate) watchers: Arc<Semaphore>,
     pub(crate) keyring: ArcSwap<KeyRing>,
     pub(crate) identity: Identity,
     pub(crate) exceptions: Exceptions,
@@ -81,49 +82,54 @@ pub(crate) struct Broker {
     /// The keys of those whose tokens are exchanged.
     pub(crate) issuers: Issuers,
     pub(crate) rules: ArcSwap<Rulebook>,
-    pub(crate) collateral: ArcSwap<Collateral>,
-    pub(crate) library: Library,
+    pub(crate) collateral: Arc<ArcSwap<Collateral>>,
+    pub(crate) library: Arc<Library>,
     pub(crate) enrolment: ArcSwap<EnrolmentTerms>,
     pub(crate) reference_trust: ArcSwap<ReferenceTrust>,
-    pub(crate) chains: ChainCache,
-    pub(crate) crl_floors: ArcSwap<CrlFloors>,
+    pub(crate) chains: Arc<ChainCache>,
+    pub(crate) crl_floors: Arc<ArcSwap<CrlFloors>>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) rate: RateLimit,
+    pub(crate) rate: Arc<RateLimit>,
     /// Limits exchanges by attested key.
     pub(crate) exchange_rate: RateLimit<String>,
     /// One permit for each attestation that is judged or waits to be judged.
-    pub(crate) attestations: Semaphore,
+    pub(crate) attestations: Arc<Semaphore>,
     /// One permit for each long body that is in memory.
-    pub(crate) long_bodies: Semaphore,
+    pub(crate) long_bodies: Arc<Semaphore>,
     /// One permit for each processor: verification and signing never take more threads than there are.
-    pub(crate) processors: Semaphore,
+    pub(crate) processors: Arc<Semaphore>,
+}
+
+/// What a tenant reads again while it runs.
+#[derive(Debug)]
+pub(crate) struct Reread {
+    enrolment: EnrolmentTerms,
+    reference_trust: ReferenceTrust,
+    baseline: Baseline,
+    authority: AuthorityTerms,
 }
 
 impl Broker {
-    /// Opens store and keys, compiles the rules and reads the collateral.
+    /// Opens the keys of the tenant of `config`, compiles its rules and reads the files that it names. What it shares with
+    /// others comes from `common`.
     ///
     /// # Errors
     /// When any of them cannot be read: a broker that cannot decide does not start.
-    pub(crate) async fn open(config: &Config) -> Result<Arc<Self>> {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir.join(STORE_FILE)).await?);
-        let vault = Vault::new(Arc::clone(&store), read_root_key(&config.root_key)?);
+    pub(crate) async fn open(config: &Config, common: &Common) -> Result<Arc<Self>> {
+        let tenant = config.name.clone();
+        let (store, now) = (Arc::clone(&common.store), clock::now());
+        store.ensure_tenant(&tenant, now).await?;
+        let vault = common.vault.of_tenant(&tenant);
         let nonces = nonce_key(&vault).await?;
         let lease_key = shared_key(&vault, KeyPurpose::Lease).await?;
         let password_key = shared_key(&vault, KeyPurpose::DatabasePassword).await?;
         let databases = Databases::open(&config.postgres, store.installation().await?, password_key)?;
-        let now = clock::now();
         let authority = AuthorityTerms::read(&config.identity, now).context("identity.authority.upstream")?;
         ensure_keys(&vault, Some(&authority), now).await?;
         let keyring = KeyRing::load(&vault, config.identity.bundle.refresh_hint_seconds, now).await?;
-        let tenant = TenantId::default_tenant();
         let federations = Federations::read(store.federations(&tenant).await?, now);
         let rules = Rulebook::load(&*store, &tenant).await?;
-        let collateral = Collateral::read(&config.verification)?;
-        let reference_trust = ReferenceTrust::read(&config.reference_values, &tenant)?;
-        let library = Library::open(Arc::clone(&store), ground(&collateral), &config.endorsements).await?;
-        let floors = store.crl_floors().await?;
-        let newest_event = store.newest_lease_event().await?;
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let reference_trust = ReferenceTrust::read(&config.reference_values)?;
         Ok(Arc::new(Self {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
@@ -131,16 +137,17 @@ impl Broker {
             baseline: ArcSwap::from_pointee(config.baseline.clone()),
             allowed_warnings: config.appraisal.allowed_warnings.clone(),
             tenant,
+            served: Arc::clone(&common.served),
             store,
             vault,
             nonces,
             spent: SpentNonces::default(),
             lease_key,
             places: Places::default(),
-            newest_event: watch::channel(newest_event).0,
-            stopping: CancellationToken::new(),
+            newest_event: Arc::clone(&common.newest_event),
+            stopping: common.stopping.clone(),
             streams: Arc::new(Semaphore::new(STREAMS)),
-            watchers: Semaphore::new(config.limits.connections.div_ceil(2)),
+            watchers: Arc::clone(&common.watchers),
             keyring: ArcSwap::from_pointee(keyring),
             identity: config.identity.clone(),
             exceptions: config.exceptions.clone(),
@@ -153,18 +160,18 @@ impl Broker {
             exchange: config.exchange.clone(),
             issuers: Issuers::new(&config.exchange.issuer),
             rules: ArcSwap::from_pointee(rules),
-            collateral: ArcSwap::from_pointee(collateral),
-            library,
+            collateral: Arc::clone(&common.collateral),
+            library: Arc::clone(&common.library),
             enrolment: ArcSwap::from_pointee(enrolment_terms(config)?),
             reference_trust: ArcSwap::from_pointee(reference_trust),
-            chains: ChainCache::default(),
-            crl_floors: ArcSwap::from_pointee(floors),
-            metrics: Arc::new(Metrics::new()),
-            rate: RateLimit::new(config.limits.requests_per_second),
+            chains: Arc::clone(&common.chains),
+            crl_floors: Arc::clone(&common.crl_floors),
+            metrics: Arc::clone(&common.metrics),
+            rate: Arc::clone(&common.rate),
             exchange_rate: RateLimit::new(config.exchange.requests_per_second),
-            attestations: Semaphore::new(config.limits.attestations),
-            long_bodies: Semaphore::new(LONG_BODIES),
-            processors: Semaphore::new(processors),
+            attestations: Arc::clone(&common.attestations),
+            long_bodies: Arc::clone(&common.long_bodies),
+            processors: Arc::clone(&common.processors),
         }))
     }
 
@@ -178,30 +185,25 @@ impl Broker {
         Ok(())
     }
 
-    /// Reads trust anchors, endorsements, the signers of reference values, the baseline and the upstream CA again: all of them
-    /// or none.
-    pub(crate) async fn reload_collateral(&self, config: &Config) -> Result<()> {
-        let enrolment = enrolment_terms(config)?;
-        let reference_trust = ReferenceTrust::read(&config.reference_values, &self.tenant)?;
-        let collateral = Collateral::read(&config.verification)?;
-        let authority = AuthorityTerms::read(&reread(&self.identity, config), clock::now())
-            .context("identity.authority.upstream")?;
-        self.library.stand_on(ground(&collateral)).await?;
-        self.collateral.store(Arc::new(collateral));
-        self.enrolment.store(Arc::new(enrolment));
-        self.reference_trust.store(Arc::new(reference_trust));
-        self.baseline.store(Arc::new(config.baseline.clone()));
-        self.authority.store(Arc::new(authority));
-        self.chains.clear();
-        tracing::info!("configuration reloaded");
-        Ok(())
+    /// Reads again what the tenant's configuration names: enrolment's anchors, the signers of reference values, the baseline and
+    /// the upstream CA. Nothing changes before [`Broker::take_over`].
+    pub(crate) fn reread(&self, config: &Config) -> Result<Reread> {
+        Ok(Reread {
+            enrolment: enrolment_terms(config)?,
+            reference_trust: ReferenceTrust::read(&config.reference_values)?,
+            baseline: config.baseline.clone(),
+            authority: AuthorityTerms::read(&under_authority(&self.identity, config), clock::now())
+                .context("identity.authority.upstream")?,
+        })
     }
 
-    /// Takes over vendor documents and CRL floors of other brokers on the same store, and fetches what grows old.
-    pub(crate) async fn refresh_endorsements(&self) -> Result<()> {
-        self.library.keep_fresh().await?;
-        self.crl_floors.store(Arc::new(self.store.crl_floors().await?));
-        Ok(())
+    /// From now on this holds.
+    pub(crate) fn take_over(&self, reread: Reread) {
+        let Reread { enrolment, reference_trust, baseline, authority } = reread;
+        self.enrolment.store(Arc::new(enrolment));
+        self.reference_trust.store(Arc::new(reference_trust));
+        self.baseline.store(Arc::new(baseline));
+        self.authority.store(Arc::new(authority));
     }
 
     /// Remembers the numbers of the CRLs and the collateral that authentic evidence was checked against. A simulated
@@ -250,7 +252,7 @@ impl Broker {
         self.refresh_keys().await
     }
 
-    /// Drops what is of no use any more.
+    /// Drops decisions of the tenant that are of no use any more.
     pub(crate) async fn sweep(&self) -> Result<()> {
         let now = clock::now();
         let keep = Retention {
@@ -258,36 +260,18 @@ impl Broker {
             decisions: self.limits.decisions,
             since: now.plus_seconds(i64::from(self.limits.decision_days).saturating_mul(-DAY)),
         };
-        self.store.sweep_leases(now).await?;
-        self.store.sweep_roles(now.plus_seconds(-DAY)).await?;
-        self.store.sweep_proofs(now).await?;
-        Ok(self.store.sweep(now, keep).await?)
-    }
-
-    /// Ends leases whose time is over, and wakes the event streams when any lease ended anywhere.
-    pub(crate) async fn tend_leases(&self) -> Result<()> {
-        let ended = self.store.end_expired(clock::now()).await?;
-        if ended > 0 {
-            tracing::debug!(ended, "leases expired");
-        }
-        let newest = self.store.newest_lease_event().await?;
-        self.newest_event.send_if_modified(|known| std::mem::replace(known, newest) != newest);
-        Ok(())
+        Ok(self.store.sweep(&self.tenant, now, keep).await?)
     }
 }
 
 /// The identities of the start, under the authority of the configuration as it is now.
-fn reread(identity: &Identity, config: &Config) -> Identity {
+fn under_authority(identity: &Identity, config: &Config) -> Identity {
     Identity { authority: config.identity.authority.clone(), ..identity.clone() }
 }
 
 fn enrolment_terms(config: &Config) -> Result<EnrolmentTerms> {
     let anchors = ek_anchors(&config.enrolment.ek_trust_anchors)?;
     Ok(EnrolmentTerms { anchors, settings: config.enrolment.clone() })
-}
-
-fn ground(collateral: &Collateral) -> Ground {
-    Ground { anchors: collateral.anchors.clone(), directory: collateral.endorsements.clone() }
 }
 
 /// The numbers of the CRLs and the collateral that the hardware's chain was checked against.
@@ -310,14 +294,11 @@ pub(crate) fn read_root_key(path: &Path) -> Result<RootKey> {
 }
 
 async fn nonce_key(vault: &Vault) -> Result<NonceKey> {
-    let keys = vault.keys(KeyPurpose::Nonce).await?;
-    let (_, key) = keys.first().context("expected a nonce key in the store: run countersign init")?;
-    let key: &[u8; KEY_LENGTH] = key.expose().try_into().context("expected a nonce key of 32 bytes in the store")?;
-    Ok(NonceKey::new(key))
+    Ok(NonceKey::new(&*shared_key(vault, KeyPurpose::Nonce).await?))
 }
 
-/// The key of a purpose that others are derived from. A store of an older version has none: it is made once, by whoever is
-/// first.
+/// The tenant's key of a purpose that others are derived from. A new tenant, or a store of an older version, has none: it is
+/// made once, by whoever is first.
 async fn shared_key(vault: &Vault, purpose: KeyPurpose) -> Result<SharedLeaseKey> {
     let name = purpose.as_str();
     if vault.keys(purpose).await?.is_empty() {

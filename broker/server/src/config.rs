@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use evidence_formats::code::Coded;
 use serde::Deserialize;
 use thiserror::Error;
 use verifier::{
@@ -21,11 +22,12 @@ mod exchange;
 mod identity;
 mod postgres;
 mod ssh;
+mod tenants;
 
-use crate::endorsements;
 pub use crate::endorsements::settings::{
     Mirror, Settings as Endorsements, SettingsError as EndorsementsError, StaleCrl,
 };
+use crate::{endorsements, store::TenantId};
 pub use enrolment::{Approval, Bounded, Enrolment};
 pub(crate) use evidence::MinEvidence;
 pub use exceptions::{Bridge, Exceptions};
@@ -39,6 +41,7 @@ pub use postgres::DatabaseServer;
 pub(crate) use postgres::{DatabaseTls, RoleEntry};
 pub use ssh::Ssh;
 pub(crate) use ssh::SshEntry;
+pub use tenants::{Tenant, TenantFault};
 
 /// The configuration of `countersign serve`. Relative paths are relative to the file's directory.
 #[derive(Debug, Clone, Deserialize)]
@@ -97,6 +100,15 @@ pub struct Config {
     pub endorsements: Endorsements,
     /// Own listener of the mirror of vendor documents; absent: nothing is mirrored.
     pub mirror: Option<Mirror>,
+    /// Other tenants, as the file has them.
+    #[serde(default)]
+    tenant: Vec<Tenant>,
+    /// The tenant that this is the configuration of.
+    #[serde(skip, default = "TenantId::default_tenant")]
+    pub(crate) name: TenantId,
+    /// The configurations of the other tenants, made from `tenant` and what is common.
+    #[serde(skip)]
+    others: Vec<Config>,
 }
 
 /// Who may sign reference values (CoRIM).
@@ -119,13 +131,6 @@ pub struct ReferenceSigner {
     pub name: String,
     /// PEM: public keys, and certificates under which the signer's are.
     pub file: PathBuf,
-    /// Whose reference values this signer may sign.
-    #[serde(default = "default_tenant")]
-    pub tenant: String,
-}
-
-fn default_tenant() -> String {
-    "default".to_owned()
 }
 
 /// What an appraisal may say without being refused.
@@ -286,6 +291,22 @@ pub enum ConfigError {
         /// What is wrong.
         fault: String,
     },
+    /// The tenants do not go together.
+    #[error("{}: tenant: {fault} ({})", path.display(), fault.code())]
+    Tenants {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong; part of the text, and therefore not a source.
+        fault: TenantFault,
+    },
+    /// The configuration of one tenant is wrong.
+    #[error("tenant {name}: {cause}")]
+    Tenant {
+        /// Which tenant.
+        name: String,
+        /// What is wrong; part of the text, and therefore not a source.
+        cause: Box<ConfigError>,
+    },
     /// A number is out of its range.
     #[error("{}: expected limits.{name} between {least} and {most}, found {found}", path.display())]
     Range {
@@ -322,20 +343,50 @@ impl Config {
         config.limits.in_range(path)?;
         let in_range = config.endorsements.in_range();
         in_range.map_err(|cause| ConfigError::Endorsements { path: path.to_path_buf(), cause })?;
-        let consistent = config.baseline.consistent();
+        config.consistent(path)?;
+        if let Some(fault) = tenants::named(&config) {
+            return Err(ConfigError::Tenants { path: path.to_path_buf(), fault });
+        }
+        config.others = std::mem::take(&mut config.tenant).into_iter().map(|tenant| config.of(tenant)).collect();
+        if let Some(fault) = tenants::fault(&config) {
+            return Err(ConfigError::Tenants { path: path.to_path_buf(), fault });
+        }
+        for other in &config.others {
+            let in_tenant =
+                |cause| ConfigError::Tenant { name: other.name.as_str().to_owned(), cause: Box::new(cause) };
+            other.consistent(path).map_err(in_tenant)?;
+        }
+        let directory = path.parent().unwrap_or_else(|| Path::new("."));
+        config.others.iter_mut().for_each(|other| other.resolve(directory));
+        config.resolve(directory);
+        Ok(config)
+    }
+
+    /// The configuration of every tenant; this one is the first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// The configurations of the other tenants.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Self> {
+        self.others.iter()
+    }
+
+    /// Whether what belongs to one tenant goes together.
+    fn consistent(&self, path: &Path) -> Result<(), ConfigError> {
+        let consistent = self.baseline.consistent();
         consistent.map_err(|source| ConfigError::Baseline { path: path.to_path_buf(), source })?;
-        if let Some(fault) = config.identity.fault() {
+        if let Some(fault) = self.identity.fault() {
             return Err(ConfigError::Identity { path: path.to_path_buf(), fault });
         }
-        let credentials = [("postgres", postgres::fault(&config.postgres)), ("ssh", config.ssh.fault())];
+        let credentials = [("postgres", postgres::fault(&self.postgres)), ("ssh", self.ssh.fault())];
         if let Some((table, fault)) = credentials.into_iter().find_map(|(table, fault)| Some((table, fault?))) {
             return Err(ConfigError::Credentials { path: path.to_path_buf(), table, fault });
         }
-        if let Some(fault) = config.exchange.fault(&config.issuer, config.identity.trust_domain.is_some()) {
+        if let Some(fault) = self.exchange.fault(&self.issuer, self.identity.trust_domain.is_some()) {
             return Err(ConfigError::Exchange { path: path.to_path_buf(), fault });
         }
-        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
-        Ok(config)
+        Ok(())
     }
 
     fn resolve(&mut self, directory: &Path) {

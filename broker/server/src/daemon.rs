@@ -19,6 +19,7 @@ use crate::{
         self, listener,
         tls::{self, Clients, ServerTls},
     },
+    tenants::Tenants,
 };
 
 /// How often changed rules are looked for.
@@ -39,11 +40,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// Runs the broker of the configuration file at `path` until SIGTERM or SIGINT.
 pub(crate) async fn run(path: &Path) -> Result<()> {
     let config = Config::read(path)?;
-    let clients = if config.exchange.mtls { Clients::Any } else { Clients::Administrators };
+    let any_client = config.all().any(|config| config.exchange.mtls);
+    let clients = if any_client { Clients::Any } else { Clients::Administrators };
     let tls = tls::server_tls(&config.tls, clients)?;
-    let broker = Broker::open(&config).await?;
-    broker.tend_authority().await?;
-    broker.refresh_keys().await?;
+    let tenants = Arc::new(Tenants::open(&config).await?);
+    for broker in tenants.all() {
+        broker.tend_authority().await?;
+        broker.refresh_keys().await?;
+    }
     let api = bind(config.listen).await?;
     let metrics = match &config.metrics {
         Some(metrics) => Some(bind(metrics.listen).await?),
@@ -57,51 +61,51 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
         Some(bridge) => Some((bind(bridge.listen).await?, http::bridge::server_tls(&config.tls)?)),
         None => None,
     };
-    let endpoint = match config.identity.bundle.listen {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
+    let mut endpoints = Vec::new();
+    for broker in tenants.all() {
+        if let Some(address) = broker.identity.bundle.listen {
+            endpoints.push((bind(address).await?, Arc::clone(broker)));
+        }
+    }
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    watch_signals(&mut tasks, &stop, &broker, path)?;
-    tasks.spawn(keep_rules(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_keys(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_authority(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_federations(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_leases(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_exceptions(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_swept(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(databases::keep(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(keep_endorsements(Arc::clone(&broker), stop.clone()));
+    watch_signals(&mut tasks, &stop, &tenants, path)?;
+    for broker in tenants.all() {
+        keep_tenant(&mut tasks, broker, &stop);
+    }
+    tasks.spawn(keep_leases(Arc::clone(&tenants), stop.clone()));
+    tasks.spawn(keep_swept(Arc::clone(&tenants), stop.clone()));
+    tasks.spawn(keep_endorsements(Arc::clone(&tenants), stop.clone()));
+    let broker = tenants.first();
     if let Some(listener) = metrics {
-        let (router, limits, stop) = (http::metrics(Arc::clone(&broker)), config.limits.clone(), stop.clone());
+        let (router, limits, stop) = (http::metrics(Arc::clone(broker)), config.limits.clone(), stop.clone());
         tasks.spawn(async move { listener::serve_plain(listener, router, &limits, stop.cancelled()).await });
     }
     if let (Some(settings), Some(listener)) = (&config.mirror, mirror) {
-        tasks.spawn(mirrored(listener, settings.tls.then(|| tls.clone()), Arc::clone(&broker), stop.clone()));
+        tasks.spawn(mirrored(listener, settings.tls.then(|| tls.clone()), Arc::clone(broker), stop.clone()));
     }
     if let Some((listener, tls)) = bridge {
-        tasks.spawn(bridged(listener, tls, Arc::clone(&broker), stop.clone()));
+        tasks.spawn(bridged(listener, tls, Arc::clone(&tenants), stop.clone()));
     }
-    if let Some(listener) = endpoint {
+    for (listener, broker) in endpoints {
         let tls = federation::endpoint_tls(Arc::clone(&broker.bundle_endpoint))?;
-        tasks.spawn(bundle_endpoint(listener, tls, Arc::clone(&broker), stop.clone()));
+        tasks.spawn(bundle_endpoint(listener, tls, broker, stop.clone()));
     }
     let address = api.local_addr()?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
-    let router = http::api(Arc::clone(&broker));
-    let counted = Arc::clone(&broker.metrics);
+    let router = http::api(&tenants);
+    let counted = Arc::clone(&tenants.common.metrics);
     listener::serve_tls(api, tls, router, &config.limits, counted, stop.cancelled()).await;
     tasks.join_all().await;
-    broker.library.finish().await;
+    tenants.common.library.finish().await;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Serves the bridge until `stop`.
-async fn bridged(listener: TcpListener, tls: ServerTls, broker: Arc<Broker>, stop: CancellationToken) {
-    let (limits, metrics) = (broker.limits.clone(), Arc::clone(&broker.metrics));
-    listener::serve_tls(listener, tls, http::bridge::routes(broker), &limits, metrics, stop.cancelled()).await;
+async fn bridged(listener: TcpListener, tls: ServerTls, tenants: Arc<Tenants>, stop: CancellationToken) {
+    let (limits, metrics) = (tenants.first().limits.clone(), Arc::clone(&tenants.common.metrics));
+    listener::serve_tls(listener, tls, http::bridge::routes(&tenants), &limits, metrics, stop.cancelled()).await;
 }
 
 /// Serves the own trust bundle under an X.509-SVID until `stop`.
@@ -132,18 +136,18 @@ async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
 }
 
 /// SIGTERM and SIGINT stop the broker; SIGHUP reads trust anchors, endorsements, baseline and upstream CA again.
-fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc<Broker>, path: &Path) -> Result<()> {
+fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, tenants: &Arc<Tenants>, path: &Path) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let (stop, broker, path) = (stop.clone(), Arc::clone(broker), path.to_path_buf());
+    let (stop, tenants, path) = (stop.clone(), Arc::clone(tenants), path.to_path_buf());
     tasks.spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    if let Err(error) = reload(&broker, &path).await {
+                    if let Err(error) = reload(&tenants, &path).await {
                         tracing::error!(error = format!("{error:#}"), "not reloaded: what was configured before stays");
                     }
                 }
@@ -155,13 +159,23 @@ fn watch_signals(tasks: &mut JoinSet<()>, stop: &CancellationToken, broker: &Arc
     Ok(())
 }
 
-async fn reload(broker: &Broker, path: &Path) -> Result<()> {
-    broker.reload_collateral(&Config::read(path)?).await
+async fn reload(tenants: &Tenants, path: &Path) -> Result<()> {
+    tenants.reload(&Config::read(path)?).await
 }
 
-async fn keep_endorsements(broker: Arc<Broker>, stop: CancellationToken) {
-    every(broker.library.refresh_period(), &stop, || async {
-        if let Err(error) = broker.refresh_endorsements().await {
+/// What each tenant needs to have looked at, by itself: what goes wrong for one holds up no other.
+fn keep_tenant(tasks: &mut JoinSet<()>, broker: &Arc<Broker>, stop: &CancellationToken) {
+    tasks.spawn(keep_rules(Arc::clone(broker), stop.clone()));
+    tasks.spawn(keep_keys(Arc::clone(broker), stop.clone()));
+    tasks.spawn(keep_authority(Arc::clone(broker), stop.clone()));
+    tasks.spawn(keep_federations(Arc::clone(broker), stop.clone()));
+    tasks.spawn(keep_exceptions(Arc::clone(broker), stop.clone()));
+    tasks.spawn(databases::keep(Arc::clone(broker), stop.clone()));
+}
+
+async fn keep_endorsements(tenants: Arc<Tenants>, stop: CancellationToken) {
+    every(tenants.common.library.refresh_period(), &stop, || async {
+        if let Err(error) = tenants.common.refresh_endorsements().await {
             tracing::error!(error = format!("{error:#}"), "endorsements not refreshed");
         }
     })
@@ -204,14 +218,14 @@ async fn keep_federations(broker: Arc<Broker>, stop: CancellationToken) {
     .await;
 }
 
-async fn keep_leases(broker: Arc<Broker>, stop: CancellationToken) {
+async fn keep_leases(tenants: Arc<Tenants>, stop: CancellationToken) {
     every(LEASES_EVERY, &stop, || async {
-        if let Err(error) = broker.tend_leases().await {
+        if let Err(error) = tenants.common.tend_leases().await {
             tracing::error!(error = format!("{error:#}"), "the leases were not looked at");
         }
     })
     .await;
-    broker.stopping.cancel();
+    tenants.common.stopping.cancel();
 }
 
 async fn keep_exceptions(broker: Arc<Broker>, stop: CancellationToken) {
@@ -223,13 +237,21 @@ async fn keep_exceptions(broker: Arc<Broker>, stop: CancellationToken) {
     .await;
 }
 
-async fn keep_swept(broker: Arc<Broker>, stop: CancellationToken) {
+async fn keep_swept(tenants: Arc<Tenants>, stop: CancellationToken) {
     every(SWEEP_EVERY, &stop, || async {
-        if let Err(error) = broker.sweep().await {
+        if let Err(error) = sweep(&tenants).await {
             tracing::error!(error = format!("{error:#}"), "not swept");
         }
     })
     .await;
+}
+
+async fn sweep(tenants: &Tenants) -> Result<()> {
+    tenants.common.sweep().await?;
+    for broker in tenants.all() {
+        broker.sweep().await?;
+    }
+    Ok(())
 }
 
 /// Does `work` now and then until `stop`.

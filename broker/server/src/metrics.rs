@@ -17,6 +17,13 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
+/// Labels of what a tenant has. The tenants are those of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TenantLabels {
+    /// Its name.
+    pub(crate) tenant: String,
+}
+
 /// Labels of an attestation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AttestationLabels {
@@ -90,9 +97,9 @@ pub(crate) struct Metrics {
     /// Requests to the bridge.
     bridge: Family<BridgeLabels, Counter>,
     /// Exceptions that live.
-    pub(crate) exceptions_live: Gauge,
+    pub(crate) exceptions_live: Family<TenantLabels, Gauge>,
     /// Those whose end was alerted.
-    pub(crate) exceptions_ending: Gauge,
+    pub(crate) exceptions_ending: Family<TenantLabels, Gauge>,
     /// Alerts before the end of an exception.
     pub(crate) exception_alerts: Counter,
 }
@@ -122,9 +129,9 @@ impl Metrics {
         registry.register("failed_handshakes", "Connections without a request", failed_handshakes.clone());
         let bridge = Family::default();
         registry.register("bridge_requests", "Requests for static secrets over the bridge", bridge.clone());
-        let exceptions_live = Gauge::default();
+        let exceptions_live = Family::default();
         registry.register("exceptions", "Static secrets that still live", exceptions_live.clone());
-        let exceptions_ending = Gauge::default();
+        let exceptions_ending = Family::default();
         registry.register("exceptions_ending", "Static secrets whose end was alerted", exceptions_ending.clone());
         let exception_alerts = Counter::default();
         registry.register("exception_alerts", "Alerts before the end of a static secret", exception_alerts.clone());

@@ -8,7 +8,7 @@ use verifier::{
     reference::corim::{CorimSigner, CorimTerms, PlatformValues, SignerError, UnsignedCorim},
 };
 
-use crate::{config, store::TenantId};
+use crate::config;
 
 /// The signers of one tenant, and what is taken without one.
 #[derive(Debug)]
@@ -41,13 +41,10 @@ pub(crate) enum ReferenceTrustError {
 }
 
 impl ReferenceTrust {
-    /// Reads the signers that the configuration names for `tenant`.
-    pub(crate) fn read(settings: &config::ReferenceTrust, tenant: &TenantId) -> Result<Self, ReferenceTrustError> {
+    /// Reads the signers that the tenant's configuration names.
+    pub(crate) fn read(settings: &config::ReferenceTrust) -> Result<Self, ReferenceTrustError> {
         let mut signers = Vec::new();
-        for config::ReferenceSigner { name, file, tenant: whose } in &settings.signers {
-            if whose != tenant.as_str() {
-                continue;
-            }
+        for config::ReferenceSigner { name, file } in &settings.signers {
             let unreadable = |source| ReferenceTrustError::Read { path: file.clone(), source };
             let pem = fs::read(file).map_err(unreadable)?;
             let unusable = |source| ReferenceTrustError::Signer { name: name.clone(), source };

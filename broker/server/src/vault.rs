@@ -21,7 +21,9 @@ const ATTEMPTS: u32 = 8;
 /// Seals and opens what the store holds.
 pub(crate) struct Vault {
     store: Arc<dyn Store>,
-    root: RootKey,
+    root: Arc<RootKey>,
+    /// Whose keys these are.
+    tenant: TenantId,
 }
 
 /// A secret or key cannot be stored or opened.
@@ -40,14 +42,23 @@ fn secret_context(tenant: &TenantId, name: &str, version: u32) -> Context {
     Context::new(&["secret", tenant.as_str(), name, &version.to_string()])
 }
 
-fn key_context(purpose: KeyPurpose, id: &str) -> Context {
-    Context::new(&["key", purpose.as_str(), id])
+/// The keys of the first tenant are named as they were before there were others; no name is that of another tenant's.
+fn key_context(tenant: &TenantId, purpose: KeyPurpose, id: &str) -> Context {
+    if *tenant == TenantId::default_tenant() {
+        return Context::new(&["key", purpose.as_str(), id]);
+    }
+    Context::new(&["key", purpose.as_str(), id, "tenant", tenant.as_str()])
 }
 
 impl Vault {
-    /// Over this store, under this root key.
+    /// Over this store, under this root key, with the keys of the tenant that exists from the start.
     pub(crate) fn new(store: Arc<dyn Store>, root: RootKey) -> Self {
-        Self { store, root }
+        Self { store, root: Arc::new(root), tenant: TenantId::default_tenant() }
+    }
+
+    /// The same, with the keys of another tenant.
+    pub(crate) fn of_tenant(&self, tenant: &TenantId) -> Self {
+        Self { store: Arc::clone(&self.store), root: Arc::clone(&self.root), tenant: tenant.clone() }
     }
 
     /// Stores a new version of a secret.
@@ -90,7 +101,7 @@ impl Vault {
         Ok(self.root.open(&secret_context(tenant, name, secret.version), &secret.envelope)?)
     }
 
-    /// Stores a key of the broker, which is used from `active_at` on.
+    /// Stores a key of the tenant, which is used from `active_at` on.
     pub(crate) async fn put_key(
         &self,
         purpose: KeyPurpose,
@@ -99,12 +110,12 @@ impl Vault {
         now: Timestamp,
         active_at: Timestamp,
     ) -> Result<(), VaultError> {
-        let envelope = self.root.seal(&key_context(purpose, id), key, &mut SystemRandom::new())?;
+        let envelope = self.root.seal(&key_context(&self.tenant, purpose, id), key, &mut SystemRandom::new())?;
         let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now, active_at };
-        Ok(self.store.insert_protected_key(&key).await?)
+        Ok(self.store.insert_protected_key(&self.tenant, &key).await?)
     }
 
-    /// Stores a key of the broker after the key `after`, unless somebody else did; whether it was stored.
+    /// Stores a key of the tenant after the key `after`, unless somebody else did; whether it was stored.
     pub(crate) async fn put_successor(
         &self,
         purpose: KeyPurpose,
@@ -113,28 +124,28 @@ impl Vault {
         now: Timestamp,
         active_at: Timestamp,
     ) -> Result<bool, VaultError> {
-        let envelope = self.root.seal(&key_context(purpose, id), key, &mut SystemRandom::new())?;
+        let envelope = self.root.seal(&key_context(&self.tenant, purpose, id), key, &mut SystemRandom::new())?;
         let key = ProtectedKey { id: id.to_owned(), purpose, envelope, created_at: now, active_at };
-        Ok(self.store.insert_successor(&key, after).await?)
+        Ok(self.store.insert_successor(&self.tenant, &key, after).await?)
     }
 
     /// Retires every key of one purpose but one; says how many.
     pub(crate) async fn retire_keys(&self, purpose: KeyPurpose, keep: &str, now: Timestamp) -> Result<u64, VaultError> {
-        Ok(self.store.retire_keys(purpose, keep, now).await?)
+        Ok(self.store.retire_keys(&self.tenant, purpose, keep, now).await?)
     }
 
     /// The times of every key that a purpose ever had.
     pub(crate) async fn key_times(&self, purpose: KeyPurpose) -> Result<Vec<KeyTimes>, VaultError> {
-        Ok(self.store.key_times(purpose).await?)
+        Ok(self.store.key_times(&self.tenant, purpose).await?)
     }
 
     /// Opens every key of one purpose, newest first.
     pub(crate) async fn keys(&self, purpose: KeyPurpose) -> Result<Vec<(ProtectedKey, SecretBytes)>, VaultError> {
         let open = |key: ProtectedKey| {
-            let opened = self.root.open(&key_context(purpose, &key.id), &key.envelope)?;
+            let opened = self.root.open(&key_context(&self.tenant, purpose, &key.id), &key.envelope)?;
             Ok((key, opened))
         };
-        self.store.protected_keys(purpose).await?.into_iter().map(open).collect()
+        self.store.protected_keys(&self.tenant, purpose).await?.into_iter().map(open).collect()
     }
 }
 

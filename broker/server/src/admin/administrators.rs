@@ -15,7 +15,7 @@ use crate::{
         identity::{Admin, Reader},
         problem::{Problem, RequestError},
     },
-    store::{Administrator, Removed, Role, is_name},
+    store::{Administrator, Removed, Role, TenantId, is_name},
 };
 
 /// One administrator, as the API describes it.
@@ -40,7 +40,12 @@ pub(crate) struct Registration {
 
 /// Everybody who is registered.
 pub(crate) async fn list(State(broker): State<Arc<Broker>>, _: Reader) -> Result<axum::Json<Vec<Described>>, Problem> {
-    let all = broker.store.administrators().await?;
+    described(&broker, &broker.tenant).await
+}
+
+/// Everybody who is registered at a tenant.
+pub(super) async fn described(broker: &Broker, tenant: &TenantId) -> Result<axum::Json<Vec<Described>>, Problem> {
+    let all = broker.store.administrators(tenant).await?;
     Ok(axum::Json(all.into_iter().map(|(administrator, created_at)| describe(administrator, created_at)).collect()))
 }
 
@@ -48,7 +53,17 @@ pub(crate) async fn list(State(broker): State<Arc<Broker>>, _: Reader) -> Result
 pub(crate) async fn add(
     State(broker): State<Arc<Broker>>,
     Admin(administrator): Admin,
-    Json(Registration { name, role, fingerprint }): Json<Registration>,
+    Json(registration): Json<Registration>,
+) -> Result<(StatusCode, axum::Json<Described>), Problem> {
+    register(&broker, &broker.tenant, &administrator, registration).await
+}
+
+/// Registers a certificate for a role at a tenant, on the word of `by`.
+pub(super) async fn register(
+    broker: &Broker,
+    tenant: &TenantId,
+    by: &Administrator,
+    Registration { name, role, fingerprint }: Registration,
 ) -> Result<(StatusCode, axum::Json<Described>), Problem> {
     let digest = hex::decode(&fingerprint).ok().and_then(|digest| <[u8; 32]>::try_from(digest).ok());
     let (Some(fingerprint), true) = (digest, is_name(&name)) else {
@@ -56,8 +71,9 @@ pub(crate) async fn add(
         return Err(RequestError::Malformed { detail }.into());
     };
     let (added, now) = (Administrator { fingerprint, name, role }, clock::now());
-    broker.store.insert_administrator(&added, now).await?;
-    tracing::warn!(name = added.name, role = role.as_str(), by = administrator.name, "administrator registered");
+    broker.store.insert_administrator(tenant, &added, now).await?;
+    let (tenant, role) = (tenant.as_str(), role.as_str());
+    tracing::warn!(tenant, name = added.name, role, by = by.name, "administrator registered");
     Ok((StatusCode::CREATED, axum::Json(describe(added, now))))
 }
 
@@ -67,7 +83,7 @@ pub(crate) async fn remove(
     Admin(administrator): Admin,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    match broker.store.remove_administrator(&name, clock::now()).await? {
+    match broker.store.remove_administrator(&broker.tenant, &name, clock::now()).await? {
         Removed::Yes => {
             tracing::warn!(name, by = administrator.name, "administrator removed");
             Ok(StatusCode::NO_CONTENT)

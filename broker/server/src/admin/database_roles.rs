@@ -15,5 +15,5 @@ pub(crate) async fn list(
     State(broker): State<Arc<Broker>>,
     _: Reader,
 ) -> Result<axum::Json<Vec<StandingRole>>, Problem> {
-    Ok(axum::Json(broker.store.standing_roles().await?))
+    Ok(axum::Json(broker.store.standing_roles(Some(&broker.tenant)).await?))
 }

@@ -57,7 +57,10 @@ pub(crate) async fn rotate(
     let authority = broker.authority.load_full();
     let made = add_key(&broker.vault, purpose, Some(&authority), now, active_at).await;
     let id = made.map_err(|error| Problem::internal(&*error))?;
-    let retired = if at_once { broker.store.retire_keys(purpose, &id, now).await? } else { 0 };
+    let retired = match at_once {
+        true => broker.vault.retire_keys(purpose, &id, now).await.map_err(|error| Problem::internal(&error))?,
+        false => 0,
+    };
     broker.refresh_keys().await.map_err(|error| Problem::internal(&*error))?;
     let purpose = purpose.as_str();
     tracing::warn!(purpose, id, %active_at, retired, by = administrator.name, "signing key changed");

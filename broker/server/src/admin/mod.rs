@@ -23,9 +23,21 @@ mod policies;
 mod reference_values;
 mod revocations;
 mod secrets;
+mod tenants;
 mod workloads;
 
-/// The routes, to be nested.
+/// What only an operator has: an administrator of the tenant that exists from the start. Vendors' documents are common to all
+/// tenants.
+pub(crate) fn operator_routes() -> Router<Arc<Broker>> {
+    Router::new()
+        .route("/tenants", get(tenants::list))
+        .route("/tenants/{name}/administrators", get(tenants::administrators).post(tenants::add_administrator))
+        .route("/endorsements", get(endorsements::status))
+        .route("/endorsements/fetch", post(endorsements::fetch))
+        .route("/endorsements/bundle", get(endorsements::export).put(endorsements::import))
+}
+
+/// The routes of every tenant, to be nested.
 pub(crate) fn routes() -> Router<Arc<Broker>> {
     Router::new()
         .route("/secrets", get(secrets::list))
@@ -63,9 +75,6 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/workloads/{id}", get(workloads::show))
         .route("/revocations", get(revocations::list).post(revocations::revoke))
         .route("/revocations/{id}", delete(revocations::lift))
-        .route("/endorsements", get(endorsements::status))
-        .route("/endorsements/fetch", post(endorsements::fetch))
-        .route("/endorsements/bundle", get(endorsements::export).put(endorsements::import))
         .route("/decisions", get(decisions::list))
         .route("/decisions/{id}", get(decisions::show))
 }

@@ -73,7 +73,7 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted, case: &Case) -> Verdic
         revocation: broker.library.revocation(collateral.revocation),
         expected: Expected::Binding(binding),
         now: admitted.now,
-        memory: &broker.chains,
+        memory: &*broker.chains,
         crl_floors: &floors,
         tpm: &tpm_terms(standing),
     };

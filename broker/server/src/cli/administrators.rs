@@ -20,7 +20,10 @@ use super::{
     init::{admin_toml, write_new},
     output::{self, Format, Table},
 };
-use crate::{authority, hardening, store::is_name};
+use crate::{
+    authority, hardening,
+    store::{TenantId, is_name},
+};
 
 /// Arguments of `countersign administrators`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +50,9 @@ enum Verb {
         /// Its key (PEM): ca/admin-ca.key, which belongs off the broker's machine
         #[arg(long, value_name = "FILE")]
         ca_key: PathBuf,
+        /// The tenant that it is for; an operator makes the first administrators of tenants
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
         #[command(flatten)]
         admin: AdminArgs,
     },
@@ -91,8 +97,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn perform(verb: &Verb) -> Result<()> {
     match verb {
-        Verb::Add { name, role, out, ca, ca_key, admin } => {
+        Verb::Add { name, role, out, ca, ca_key, tenant, admin } => {
             anyhow::ensure!(is_name(name), "expected a plain name, found {name:?}");
+            let tenant = tenant.as_deref().map(tenant_of).transpose()?;
             hardening::harden().context("the process could not be protected")?;
             let read =
                 |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()));
@@ -102,11 +109,12 @@ fn perform(verb: &Verb) -> Result<()> {
             let fingerprint = hex::encode(digest(&SHA256, &issued.certificate_der));
             // The credential first: a registered certificate without its key would be of no use to anybody.
             let (url, server_ca) = admin.server()?;
-            let written = write(out, &issued, &url, &server_ca);
+            let place = tenant.as_ref().map_or_else(String::new, TenantId::path);
+            let written = write(out, &issued, &format!("{}{place}", url.trim_end_matches('/')), &server_ca);
             let body = json!({"name": name, "role": role, "fingerprint": fingerprint}).to_string();
             let registered: Result<Registered> = written.and_then(|()| {
                 let client = admin.client()?;
-                client.send(Method::POST, "/v1/admin/administrators", "application/json", Bytes::from(body))
+                client.send(Method::POST, &register_at(tenant.as_ref()), "application/json", Bytes::from(body))
             });
             if registered.is_err() && fs::remove_dir_all(out).is_err() {
                 output::complain(&format!("{} could not be removed: delete it", out.display()));
@@ -143,6 +151,18 @@ fn perform(verb: &Verb) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn tenant_of(name: &str) -> Result<TenantId> {
+    TenantId::parse(name).with_context(|| format!("expected the name of a tenant, found {name:?}"))
+}
+
+/// Where an administrator is registered: at the credential's own tenant, or, by an operator, at another.
+fn register_at(tenant: Option<&TenantId>) -> String {
+    tenant.map_or_else(
+        || "/v1/admin/administrators".to_owned(),
+        |tenant| format!("/v1/admin/tenants/{}/administrators", tenant.as_str()),
+    )
 }
 
 /// A directory as `countersign init` makes it.

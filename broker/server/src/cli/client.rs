@@ -40,7 +40,7 @@ pub(crate) struct AdminArgs {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AdminFile {
-    /// Where the broker listens, `https://host:port`.
+    /// Where the broker listens, `https://host:port`; with the path of a tenant, `/t/NAME`.
     url: String,
     /// The CA of its certificate.
     ca: PathBuf,
@@ -61,6 +61,8 @@ impl AdminFile {
 /// A broker that can be administered.
 pub(crate) struct AdminClient {
     authority: String,
+    /// What stands before every path: nothing, or the path of a tenant.
+    base: String,
     host: ServerName<'static>,
     connector: TlsConnector,
     runtime: tokio::runtime::Runtime,
@@ -97,13 +99,14 @@ impl AdminClient {
     }
 
     fn new(url: &str, config: ClientConfig) -> Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("expected https://host:port, found {url:?}"))?;
+        let uri: Uri = url.parse().with_context(|| format!("expected https://host:port[/t/TENANT], found {url:?}"))?;
         let (Some("https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-            bail!("expected https://host:port, found {url:?}");
+            bail!("expected https://host:port[/t/TENANT], found {url:?}");
         };
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self {
             authority: format!("{host}:{}", uri.port_u16().unwrap_or(443)),
+            base: uri.path().trim_end_matches('/').to_owned(),
             host: ServerName::try_from(name).with_context(|| format!("expected a host name or address in {url:?}"))?,
             connector: TlsConnector::from(Arc::new(config)),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
@@ -144,6 +147,7 @@ impl AdminClient {
     }
 
     fn answer(&self, method: Method, path: &str, body: Option<(&'static str, Bytes)>) -> Result<Bytes> {
+        let path = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.authority);
         let (media_type, body) = body.unzip();
         if let Some(media_type) = media_type {

@@ -22,7 +22,7 @@ use crate::{
     clock, hardening,
     identity::ensure_keys,
     nonce::NonceKey,
-    store::{Administrator, KeyPurpose, KeyStore, Role, sqlite::SqliteStore},
+    store::{Administrator, KeyPurpose, KeyStore, Role, TenantId, sqlite::SqliteStore},
     vault::Vault,
 };
 
@@ -144,7 +144,7 @@ async fn fill_store(directory: &Path, admin: &Issued) -> Result<()> {
     ensure_keys(&vault, None, now).await?;
     let fingerprint = digest(&SHA256, &admin.certificate_der).as_ref().try_into()?;
     let administrator = Administrator { fingerprint, name: "admin".to_owned(), role: Role::Admin };
-    store.insert_administrator(&administrator, now).await?;
+    store.insert_administrator(&TenantId::default_tenant(), &administrator, now).await?;
     store.close().await;
     Ok(())
 }

@@ -25,6 +25,7 @@ mod revoke;
 mod secrets;
 mod serve;
 mod ssh;
+mod tenants;
 mod token;
 mod verify;
 mod workloads;
@@ -69,6 +70,8 @@ enum Command {
     Exceptions(exceptions::Args),
     /// Make, list and remove the credentials of administrators, auditors and observers
     Administrators(administrators::Args),
+    /// List the tenants of the broker
+    Tenants(tenants::Args),
     /// End leases, and give none again to what is revoked
     Revoke(revoke::Args),
     /// Show, fetch and carry the vendors' certificates, revocation lists and TCB documents
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Workloads(args) => workloads::run(&args),
         Command::Exceptions(args) => exceptions::run(&args),
         Command::Administrators(args) => administrators::run(&args),
+        Command::Tenants(args) => tenants::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Endorsements(args) => endorsements::run(&args),
         Command::Ssh(args) => ssh::run(&args),

@@ -60,7 +60,7 @@ struct Verify {
     /// The verification keys, as the broker serves them under /.well-known/jwks.json or /.well-known/spiffe-bundle
     #[arg(long, value_name = "FILE", conflicts_with = "server", required_unless_present = "server")]
     jwks: Option<PathBuf>,
-    /// Fetch the keys from this broker, https://host:port
+    /// Fetch the keys from this broker, https://host:port, with /t/NAME for a tenant
     #[arg(long, value_name = "URL", requires = "ca")]
     server: Option<String>,
     /// The CA of that broker
@@ -201,6 +201,9 @@ fn fetched_list(args: &Verify, claims: &Value, place: &StatusPlace) -> Result<Op
     let (Some(server), Some(ca)) = (&args.server, &args.ca) else { return Ok(None) };
     let uri: hyper::Uri = place.uri.parse().context("expected the address of a status list in the token")?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // The issuer may have a path, and so may the address that is asked.
+    let base = server.parse::<hyper::Uri>().context("expected https://host:port")?;
+    let path = path.strip_prefix(base.path().trim_end_matches('/')).unwrap_or(path);
     let client = AdminClient::anonymous(server, ca)?;
     let list = String::from_utf8(client.download(path)?.to_vec()).context("expected a status list")?;
     let keys = Jwks::parse(&client.download("/.well-known/jwks.json")?)?;

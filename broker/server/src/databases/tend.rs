@@ -35,7 +35,7 @@ pub(crate) async fn keep(broker: Arc<Broker>, stop: CancellationToken) {
 
 /// Roles of a server that is no longer configured cannot be dropped from here.
 async fn warn_of_unknown_servers(broker: &Broker) {
-    let Ok(standing) = broker.store.standing_roles().await else { return };
+    let Ok(standing) = broker.store.standing_roles(Some(&broker.tenant)).await else { return };
     let known = |name: &str| broker.databases.servers.iter().any(|server| server.settings.name == name);
     let unknown: HashSet<_> = standing.iter().map(|role| role.server.as_str()).filter(|name| !known(name)).collect();
     for server in unknown {
@@ -70,7 +70,7 @@ async fn keep_server(broker: Arc<Broker>, server: Arc<Server>, stop: Cancellatio
 
 /// One round over what must go.
 async fn drop_ending(broker: &Arc<Broker>, server: &Arc<Server>) -> Result<()> {
-    let due = broker.store.roles_to_drop(&server.settings.name, clock::now_ms(), ROUND).await?;
+    let due = broker.store.roles_to_drop(&broker.tenant, &server.settings.name, clock::now_ms(), ROUND).await?;
     let mut tasks = JoinSet::new();
     for ending in due {
         let (broker, server) = (Arc::clone(broker), Arc::clone(server));
@@ -115,8 +115,8 @@ async fn drop_strays(broker: &Broker, server: &Server) -> Result<()> {
     if there.is_empty() {
         return Ok(());
     }
-    // Of all servers: two entries of the configuration may be two databases of one server, where roles are common.
-    let standing = broker.store.standing_roles().await?;
+    // Of all servers and tenants: two entries of the configuration may be two databases of one server, where roles are common.
+    let standing = broker.store.standing_roles(None).await?;
     let standing: HashSet<_> = standing.iter().map(|role| role.role.as_str()).collect();
     for role in there.iter().filter(|role| !standing.contains(role.as_str())) {
         tracing::warn!(server = server.settings.name, role, "a role of ours is in no row: dropping it");

@@ -158,7 +158,7 @@ fn reported(
         revocation: broker.library.revocation(collateral.revocation),
         expected: Expected::Binding(binding),
         now,
-        memory: &broker.chains,
+        memory: &*broker.chains,
         crl_floors: &floors,
         tpm: TpmTerms::DEFAULT,
     };

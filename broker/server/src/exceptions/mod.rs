@@ -9,6 +9,7 @@ use verifier::Timestamp;
 use crate::{
     broker::Broker,
     http::problem::Problem,
+    metrics::TenantLabels,
     store::{Added, Exception, Notice, StoreError, is_name},
 };
 
@@ -178,8 +179,9 @@ impl Broker {
         }
         let counts = self.store.count_exceptions(&self.tenant, now).await?;
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.exceptions_live.set(gauge(counts.live));
-        self.metrics.exceptions_ending.set(gauge(counts.ending));
+        let of_tenant = TenantLabels { tenant: self.tenant.as_str().to_owned() };
+        self.metrics.exceptions_live.get_or_create(&of_tenant).set(gauge(counts.live));
+        self.metrics.exceptions_ending.get_or_create(&of_tenant).set(gauge(counts.ending));
         Ok(())
     }
 

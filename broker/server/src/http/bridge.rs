@@ -34,6 +34,7 @@ use crate::{
     clock, config,
     exceptions::{BridgeError, Recognition},
     store::{Exception, HandedOver, Handover, SecretVersion},
+    tenants::Tenants,
     vault::VaultError,
 };
 
@@ -60,15 +61,23 @@ impl Bridge {
     }
 }
 
-/// The only route of the bridge's listener.
-pub(crate) fn routes(broker: Arc<Broker>) -> Router {
+/// The only route of the bridge's listener, for each tenant that uses it.
+pub(crate) fn routes(tenants: &Tenants) -> Router {
+    let mut all = of_tenant(tenants.first());
+    for broker in tenants.others().filter(|broker| broker.bridge.is_some()) {
+        all = all.nest(&broker.tenant.path(), of_tenant(broker));
+    }
+    all
+}
+
+fn of_tenant(broker: &Arc<Broker>) -> Router {
     Router::new()
         .route("/v1/bridge/{*exception}", post(hand_over))
         .fallback(not_found)
         .method_not_allowed_fallback(other_method)
         .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&broker), observe::observe))
-        .with_state(broker)
+        .layer(middleware::from_fn_with_state(Arc::clone(broker), observe::observe))
+        .with_state(Arc::clone(broker))
 }
 
 /// The secret, after the use is counted.

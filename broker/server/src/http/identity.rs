@@ -29,8 +29,9 @@ pub(crate) struct Admin(pub(crate) Administrator);
 async fn authorised(parts: &Parts, broker: &Broker, right: Right) -> Result<Administrator, Problem> {
     let fingerprint = parts.extensions.get::<Peer>().and_then(|peer| peer.certificate);
     let fingerprint = fingerprint.ok_or(RequestError::Unauthenticated)?;
-    // The CA's signature was checked by TLS; the register says whether this certificate still counts.
-    let administrator = broker.store.administrator(&fingerprint).await?.ok_or(RequestError::Unauthenticated)?;
+    // The CA's signature was checked by TLS; the tenant's register says whether this certificate counts here.
+    let administrator =
+        broker.store.administrator(&broker.tenant, &fingerprint).await?.ok_or(RequestError::Unauthenticated)?;
     if administrator.role.may(right) {
         return Ok(administrator);
     }

@@ -13,7 +13,7 @@ use axum::{
 
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{admin, broker::Broker, federation};
+use crate::{admin, broker::Broker, federation, tenants::Tenants};
 
 mod attest;
 pub(crate) mod body;
@@ -44,9 +44,20 @@ use problem::{Problem, RequestError};
 /// The description of the API, in the form that programs read.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Every route of the API listener.
-pub(crate) fn api(broker: Arc<Broker>) -> Router {
-    let body_limit = broker.limits.body_bytes;
+/// Every route of the API listener: those of the first tenant at `/`, those of each other one under its path.
+pub(crate) fn api(tenants: &Tenants) -> Router {
+    let operator = routes().nest("/v1/admin", admin::routes().merge(admin::operator_routes()));
+    let mut all = of_tenant(operator, tenants.first());
+    for broker in tenants.others() {
+        let path = broker.tenant.path();
+        let own = of_tenant(routes().nest("/v1/admin", admin::routes()), broker);
+        all = all.nest(&path, own).merge(inserted(&path, broker));
+    }
+    all
+}
+
+/// What every tenant has.
+fn routes() -> Router<Arc<Broker>> {
     Router::new()
         .route("/v1/challenge", post(challenge::challenge))
         .route("/v1/attest", post(attest::attest))
@@ -67,13 +78,26 @@ pub(crate) fn api(broker: Arc<Broker>) -> Router {
         .route("/.well-known/oauth-authorization-server", get(token::metadata))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .nest("/v1/admin", admin::routes())
-        .fallback(not_found)
-        .method_not_allowed_fallback(other_method)
+}
+
+/// The documents of an issuer with a path, where RFC 8414 §3.1 looks for them: the well-known part stands before the path.
+fn inserted(path: &str, broker: &Arc<Broker>) -> Router {
+    let routes = Router::new()
+        .route(&format!("/.well-known/oauth-authorization-server{path}"), get(token::metadata))
+        .route(&format!("/.well-known/openid-configuration{path}"), get(identity_documents::openid_configuration));
+    layered(routes, broker)
+}
+
+fn of_tenant(routes: Router<Arc<Broker>>, broker: &Arc<Broker>) -> Router {
+    layered(routes.fallback(not_found).method_not_allowed_fallback(other_method), broker)
+}
+
+fn layered(routes: Router<Arc<Broker>>, broker: &Arc<Broker>) -> Router {
+    routes
         .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&broker), observe::observe))
-        .layer(DefaultBodyLimit::max(body_limit))
-        .with_state(broker)
+        .layer(middleware::from_fn_with_state(Arc::clone(broker), observe::observe))
+        .layer(DefaultBodyLimit::max(broker.limits.body_bytes))
+        .with_state(Arc::clone(broker))
 }
 
 /// The route of the metrics listener.

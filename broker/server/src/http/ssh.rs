@@ -53,7 +53,7 @@ pub(crate) async fn revoked(State(broker): State<Arc<Broker>>, Path(kind): Path<
     let keys = broker.keyring.load().ssh_authorities(ssh_purpose(kind.into()));
     // Before the ends are read, so that a list with a number has at least the ends up to it.
     let version = broker.store.newest_lease_event().await?;
-    let ended = broker.store.places_ended_since(SSH_CERTIFICATE, now.plus_seconds(-TOLD)).await?;
+    let ended = broker.store.places_ended_since(&broker.tenant, SSH_CERTIFICATE, now.plus_seconds(-TOLD)).await?;
     let serials: Vec<NonZeroU64> = ended.into_iter().map(ssh_serial).collect();
     let made_at = u64::try_from(now.as_unix()).unwrap_or_default();
     let list = revocation_list(version, made_at, &keys, &serials);

@@ -26,7 +26,7 @@ pub(crate) async fn status_list(State(broker): State<Arc<Broker>>, Path(list): P
     if first >= broker.store.next_status_place().await? {
         return Err(RequestError::NotFound { what: "status list" }.into());
     }
-    let ended = broker.store.ended_status_places(first, LIST_LENGTH).await?;
+    let ended = broker.store.ended_status_places(&broker.tenant, first, LIST_LENGTH).await?;
     let places = ended.into_iter().filter_map(|place| usize::try_from(place.saturating_sub(first)).ok());
     let list = StatusList::new(usize::try_from(LIST_LENGTH).unwrap_or(usize::MAX), places);
     let (_, uri) = status_place(&broker.issuer, first);

@@ -68,7 +68,13 @@ pub(crate) trait CredentialStore {
     fn abandon_role<'a>(&'a self, role: &'a str) -> StoreFuture<'a, ()>;
 
     /// Marks what must go, durably, and returns what is to be tried on `server` at the moment `now_ms` (milliseconds).
-    fn roles_to_drop<'a>(&'a self, server: &'a str, now_ms: i64, limit: u32) -> StoreFuture<'a, Vec<EndingRole>>;
+    fn roles_to_drop<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        server: &'a str,
+        now_ms: i64,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<EndingRole>>;
 
     /// It is gone.
     fn role_dropped<'a>(&'a self, role: &'a str, now: Timestamp) -> StoreFuture<'a, ()>;
@@ -76,12 +82,17 @@ pub(crate) trait CredentialStore {
     /// It is still there; it is tried again at `next_try_ms`.
     fn role_not_dropped<'a>(&'a self, role: &'a str, error: &'a str, next_try_ms: i64) -> StoreFuture<'a, ()>;
 
-    /// Every role that may be there, by server.
-    fn standing_roles(&self) -> StoreFuture<'_, Vec<StandingRole>>;
+    /// Every role of a tenant, or of all of them, that may be there, by server.
+    fn standing_roles<'a>(&'a self, tenant: Option<&'a TenantId>) -> StoreFuture<'a, Vec<StandingRole>>;
 
     /// Drops the rows of roles that ended before `before`.
     fn sweep_roles(&self, before: Timestamp) -> StoreFuture<'_, ()>;
 
     /// The places in the status lists of the leases of `kind` that ended after `since`, for whatever cause.
-    fn places_ended_since<'a>(&'a self, kind: &'a str, since: Timestamp) -> StoreFuture<'a, Vec<u64>>;
+    fn places_ended_since<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        kind: &'a str,
+        since: Timestamp,
+    ) -> StoreFuture<'a, Vec<u64>>;
 }

@@ -132,6 +132,6 @@ pub(crate) trait DecisionStore {
     /// Records (JSON) of the newest decisions.
     fn decisions<'a>(&'a self, tenant: &'a TenantId, query: &'a DecisionQuery) -> StoreFuture<'a, Vec<String>>;
 
-    /// Drops nonces that expired before `now`, and the decisions that `keep` does not keep.
-    fn sweep(&self, now: Timestamp, keep: Retention) -> StoreFuture<'_, ()>;
+    /// Drops nonces that expired before `now`, and the decisions of `tenant` that `keep` does not keep.
+    fn sweep<'a>(&'a self, tenant: &'a TenantId, now: Timestamp, keep: Retention) -> StoreFuture<'a, ()>;
 }

@@ -2,7 +2,7 @@
 
 use verifier::Timestamp;
 
-use super::{StoreError, StoreFuture};
+use super::{StoreError, StoreFuture, TenantId};
 
 /// What a stored key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -174,32 +174,57 @@ pub(crate) enum Removed {
     Last,
 }
 
-/// Stores the broker's own keys and administrators.
+/// Stores the keys and administrators of tenants.
 pub(crate) trait KeyStore {
     /// Keys of one purpose that are not retired, newest first.
-    fn protected_keys(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<ProtectedKey>>;
+    fn protected_keys<'a>(&'a self, tenant: &'a TenantId, purpose: KeyPurpose) -> StoreFuture<'a, Vec<ProtectedKey>>;
 
     /// Stores a key.
-    fn insert_protected_key<'a>(&'a self, key: &'a ProtectedKey) -> StoreFuture<'a, ()>;
+    fn insert_protected_key<'a>(&'a self, tenant: &'a TenantId, key: &'a ProtectedKey) -> StoreFuture<'a, ()>;
 
     /// Stores a key, unless its purpose has a newer one than `after` by now; whether it was stored.
-    fn insert_successor<'a>(&'a self, key: &'a ProtectedKey, after: &'a str) -> StoreFuture<'a, bool>;
+    fn insert_successor<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        key: &'a ProtectedKey,
+        after: &'a str,
+    ) -> StoreFuture<'a, bool>;
 
     /// The times of every key that a purpose ever had.
-    fn key_times(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<KeyTimes>>;
+    fn key_times<'a>(&'a self, tenant: &'a TenantId, purpose: KeyPurpose) -> StoreFuture<'a, Vec<KeyTimes>>;
 
     /// Retires every key of a purpose but one: from now on nothing verifies with them. Says how many.
-    fn retire_keys<'a>(&'a self, purpose: KeyPurpose, keep: &'a str, now: Timestamp) -> StoreFuture<'a, u64>;
+    fn retire_keys<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        purpose: KeyPurpose,
+        keep: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, u64>;
 
-    /// The administrator with this certificate.
-    fn administrator<'a>(&'a self, fingerprint: &'a [u8; 32]) -> StoreFuture<'a, Option<Administrator>>;
+    /// The administrator of this tenant with this certificate.
+    fn administrator<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        fingerprint: &'a [u8; 32],
+    ) -> StoreFuture<'a, Option<Administrator>>;
 
     /// Every administrator with the time of registration, by name.
-    fn administrators(&self) -> StoreFuture<'_, Vec<(Administrator, Timestamp)>>;
+    fn administrators<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<(Administrator, Timestamp)>>;
 
     /// Registers an administrator. [`StoreError::Conflict`] when name or certificate is registered already.
-    fn insert_administrator<'a>(&'a self, administrator: &'a Administrator, now: Timestamp) -> StoreFuture<'a, ()>;
+    fn insert_administrator<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        administrator: &'a Administrator,
+        now: Timestamp,
+    ) -> StoreFuture<'a, ()>;
 
     /// Removes an administrator by name.
-    fn remove_administrator<'a>(&'a self, name: &'a str, now: Timestamp) -> StoreFuture<'a, Removed>;
+    fn remove_administrator<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Removed>;
 }

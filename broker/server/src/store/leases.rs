@@ -360,8 +360,8 @@ pub(crate) trait LeaseStore {
     /// The first place that was not taken.
     fn next_status_place(&self) -> StoreFuture<'_, u64>;
 
-    /// The places from `first` on, `count` at most, whose leases ended before their time and would still hold.
-    fn ended_status_places(&self, first: u64, count: u32) -> StoreFuture<'_, Vec<u64>>;
+    /// The places from `first` on, `count` at most, whose leases are of `tenant`, ended before their time and would still hold.
+    fn ended_status_places<'a>(&'a self, tenant: &'a TenantId, first: u64, count: u32) -> StoreFuture<'a, Vec<u64>>;
 
     /// Drops ended leases, events and guests that nobody needs any more.
     fn sweep_leases(&self, now: Timestamp) -> StoreFuture<'_, ()>;

@@ -23,6 +23,7 @@ mod references;
 mod rules;
 mod secrets;
 pub(crate) mod sqlite;
+mod tenants;
 
 pub(crate) use credentials::{CredentialStore, DATABASE_ROLE, EndingRole, RoleIntent, StandingRole};
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision, TpmCounters};
@@ -49,6 +50,7 @@ pub(crate) use references::{
 };
 pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore};
 pub(crate) use secrets::{Rotation, SecretMetadata, SecretStore, SecretVersion};
+pub(crate) use tenants::{StoredTenant, TenantStore};
 
 /// A boxed future, because a trait object cannot have `async fn`.
 pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -69,6 +71,7 @@ pub(crate) trait Store:
     + ReferenceStore
     + RuleStore
     + SecretStore
+    + TenantStore
     + Send
     + Sync
     + fmt::Debug
@@ -109,12 +112,25 @@ pub(crate) enum StoreError {
     Closed,
 }
 
-/// Names a tenant: a name of [`is_name`] form.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+/// Names a tenant: 1 to 32 of `a-z 0-9 -`, beginning and ending with a letter or digit, so that it is the same in a URL, a
+/// table and a log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub(crate) struct TenantId(String);
 
 impl TenantId {
+    /// Reads a name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let plain = (1..=32).contains(&text.len()) && text.bytes().all(allowed);
+        (plain && !text.starts_with('-') && !text.ends_with('-')).then(|| Self(text.to_owned()))
+    }
+
+    /// Where its routes begin: nothing for the tenant that exists from the start.
+    pub(crate) fn path(&self) -> String {
+        if *self == Self::default_tenant() { String::new() } else { format!("/t/{}", self.0) }
+    }
+
     /// The tenant that exists from the start.
     pub(crate) fn default_tenant() -> Self {
         Self("default".to_owned())
@@ -138,7 +154,19 @@ pub(crate) fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_name;
+    use super::{TenantId, is_name};
+
+    #[test]
+    fn tenants_have_plain_names_and_paths() {
+        for good in ["default", "a", "acme-2", &"x".repeat(32)] {
+            assert!(TenantId::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a/b", "a.b", "a_b", "ä", "a b", &"x".repeat(33)] {
+            assert!(TenantId::parse(bad).is_none(), "{bad}");
+        }
+        assert_eq!(TenantId::default_tenant().path(), "");
+        assert_eq!(TenantId::parse("acme").map(|tenant| tenant.path()).as_deref(), Some("/t/acme"));
+    }
 
     #[test]
     fn names_are_plain() {

@@ -72,7 +72,7 @@ fn settlement(nonce: u8, lease: &str, renews: bool) -> Settlement {
 }
 
 async fn to_drop(store: &SqliteStore, now_ms: i64) -> Vec<(String, bool)> {
-    let due = store.roles_to_drop("orders", now_ms, 64).await.unwrap();
+    let due = store.roles_to_drop(&TenantId::default_tenant(), "orders", now_ms, 64).await.unwrap();
     due.into_iter().map(|role| (role.role, role.settled)).collect()
 }
 
@@ -96,12 +96,12 @@ async fn a_lease_stands_on_a_role_that_was_written_down_and_on_no_other() {
     assert_eq!(to_drop(&store, NOW_MS).await, wanted);
     store.role_not_dropped("role-of-a", "away", NOW_MS + 250).await.unwrap();
     assert_eq!((to_drop(&store, NOW_MS + 249).await, to_drop(&store, NOW_MS + 250).await), (vec![], wanted.to_vec()));
-    let standing = store.standing_roles().await.unwrap();
+    let standing = store.standing_roles(None).await.unwrap();
     let shown: Vec<_> =
         standing.iter().map(|role| (role.state.as_str(), role.attempts, role.last_error.as_deref())).collect();
     assert_eq!(shown, [("ending", 1, Some("away"))]);
     store.role_dropped("role-of-a", NOW).await.unwrap();
-    assert_eq!((to_drop(&store, NOW_MS + 250).await, store.standing_roles().await.unwrap()), (vec![], vec![]));
+    assert_eq!((to_drop(&store, NOW_MS + 250).await, store.standing_roles(None).await.unwrap()), (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_role_whose_lease_did_not_come_goes_and_gets_none_later() {
     assert_eq!(to_drop(&store, NOW_MS + 30_000).await.len(), 2);
     assert_eq!(store.settle(settlement(2, "late", false)).await.unwrap(), Settled::Overtaken);
     // Of another server nothing is said.
-    assert_eq!(store.roles_to_drop("other", NOW_MS + 30_000, 64).await.unwrap(), []);
+    assert_eq!(store.roles_to_drop(&TenantId::default_tenant(), "other", NOW_MS + 30_000, 64).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -11,13 +11,13 @@ use super::{
     SqliteStore, to_u32, to_u64,
 };
 
-/// Roles that must go and are not marked yet, by server `?1` at `?2` (milliseconds): their lease ended or is gone, or none
-/// came in time.
+/// Roles that must go and are not marked yet, by server `?1` at `?2` (milliseconds) of tenant `?3`: their lease ended or is gone,
+/// or none came in time.
 macro_rules! unmarked {
     ($begin:literal) => {
         concat!(
             $begin,
-            " WHERE server = ?1 AND (
+            " WHERE server = ?1 AND tenant = ?3 AND (
                 (state = 'active' AND NOT EXISTS
                     (SELECT 1 FROM leases WHERE leases.id = lease AND leases.ended_at IS NULL))
                 OR (state = 'requested' AND settle_by * 1000 <= ?2))"
@@ -38,7 +38,7 @@ impl CredentialStore for SqliteStore {
             let written = sqlx::query(
                 "INSERT INTO database_roles (role, tenant, lease, server, state, requested_at, settle_by)
                  SELECT ?1, ?2, ?3, ?4, 'requested', ?5, ?6
-                 WHERE (SELECT COUNT(*) FROM database_roles WHERE server = ?4 AND state <> 'ended') < ?7",
+                 WHERE (SELECT COUNT(*) FROM database_roles WHERE tenant = ?2 AND server = ?4 AND state <> 'ended') < ?7",
             )
             .bind(&intent.role)
             .bind(tenant.as_str())
@@ -63,18 +63,26 @@ impl CredentialStore for SqliteStore {
         })
     }
 
-    fn roles_to_drop<'a>(&'a self, server: &'a str, now_ms: i64, limit: u32) -> StoreFuture<'a, Vec<EndingRole>> {
+    fn roles_to_drop<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        server: &'a str,
+        now_ms: i64,
+        limit: u32,
+    ) -> StoreFuture<'a, Vec<EndingRole>> {
         Box::pin(async move {
             // Most of the time nothing ended, and a look costs no write lock.
             let look = sqlx::query(unmarked!("SELECT 1 FROM database_roles"));
-            if look.bind(server).bind(now_ms).fetch_optional(&self.pool).await?.is_some() {
+            if look.bind(server).bind(now_ms).bind(tenant.as_str()).fetch_optional(&self.pool).await?.is_some() {
                 let mark = sqlx::query(unmarked!("UPDATE database_roles SET state = 'ending'"));
-                mark.bind(server).bind(now_ms).execute(&self.pool).await?;
+                mark.bind(server).bind(now_ms).bind(tenant.as_str()).execute(&self.pool).await?;
             }
             let rows = sqlx::query(
                 "SELECT role, lease, settled, attempts FROM database_roles
-                 WHERE server = ? AND state = 'ending' AND next_try_ms <= ? ORDER BY next_try_ms, role LIMIT ?",
+                 WHERE tenant = ? AND server = ? AND state = 'ending' AND next_try_ms <= ?
+                 ORDER BY next_try_ms, role LIMIT ?",
             )
+            .bind(tenant.as_str())
             .bind(server)
             .bind(now_ms)
             .bind(limit)
@@ -109,12 +117,13 @@ impl CredentialStore for SqliteStore {
         })
     }
 
-    fn standing_roles(&self) -> StoreFuture<'_, Vec<StandingRole>> {
+    fn standing_roles<'a>(&'a self, tenant: Option<&'a TenantId>) -> StoreFuture<'a, Vec<StandingRole>> {
         Box::pin(async move {
             let rows = sqlx::query(
                 "SELECT role, lease, server, state, attempts, last_error, requested_at FROM database_roles
-                 WHERE state <> 'ended' ORDER BY server, requested_at, role",
+                 WHERE state <> 'ended' AND (?1 IS NULL OR tenant = ?1) ORDER BY server, requested_at, role",
             )
+            .bind(tenant.map(TenantId::as_str))
             .fetch_all(&self.pool)
             .await?;
             rows.iter().map(standing_of).collect()
@@ -131,13 +140,20 @@ impl CredentialStore for SqliteStore {
         })
     }
 
-    fn places_ended_since<'a>(&'a self, kind: &'a str, since: Timestamp) -> StoreFuture<'a, Vec<u64>> {
+    fn places_ended_since<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        kind: &'a str,
+        since: Timestamp,
+    ) -> StoreFuture<'a, Vec<u64>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT status FROM leases WHERE kind = ? AND ended_at IS NOT NULL AND ended_at > ? ORDER BY status",
+                "SELECT status FROM leases
+                 WHERE kind = ? AND ended_at IS NOT NULL AND ended_at > ? AND tenant = ? ORDER BY status",
             )
             .bind(kind)
             .bind(since.as_unix())
+            .bind(tenant.as_str())
             .fetch_all(&self.pool)
             .await?;
             rows.iter().map(|row| to_u64("status place", row.try_get("status")?)).collect()

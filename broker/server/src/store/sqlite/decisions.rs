@@ -56,30 +56,33 @@ impl DecisionStore for SqliteStore {
         })
     }
 
-    fn sweep(&self, now: Timestamp, keep: Retention) -> StoreFuture<'_, ()> {
+    fn sweep<'a>(&'a self, tenant: &'a TenantId, now: Timestamp, keep: Retention) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             sqlx::query("DELETE FROM consumed_nonces WHERE expires_at < ?")
                 .bind(now.plus_seconds(-NONCE_GRACE).as_unix())
                 .execute(&self.pool)
                 .await?;
             sqlx::query(
-                "DELETE FROM decisions WHERE authenticated = 0 AND sequence <=
-                 (SELECT sequence FROM decisions WHERE authenticated = 0 ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+                "DELETE FROM decisions WHERE tenant = ?1 AND authenticated = 0 AND sequence <=
+                 (SELECT sequence FROM decisions WHERE tenant = ?1 AND authenticated = 0
+                  ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
             )
+            .bind(tenant.as_str())
             .bind(keep.unauthenticated)
             .execute(&self.pool)
             .await?;
-            drop_old(&self.pool, now, keep).await
+            drop_old(&self.pool, tenant, now, keep).await
         })
     }
 }
 
-/// Drops old decisions with their leases. A decision stays while one of its leases has not ended.
-async fn drop_old(pool: &SqlitePool, now: Timestamp, keep: Retention) -> Result<(), StoreError> {
-    let old =
-        "(decided_at < ?1 OR sequence <= (SELECT sequence FROM decisions ORDER BY sequence DESC LIMIT 1 OFFSET ?2))";
+/// Drops old decisions of a tenant with their leases. A decision stays while one of its leases has not ended.
+async fn drop_old(pool: &SqlitePool, tenant: &TenantId, now: Timestamp, keep: Retention) -> Result<(), StoreError> {
+    // Each side has its index: by time, and by place within the tenant.
+    let old = "((decided_at < ?1 AND +tenant = ?3) OR (tenant = ?3 AND sequence <=
+        (SELECT sequence FROM decisions WHERE tenant = ?3 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)))";
     let ended = format!(
-        "DELETE FROM leases WHERE ended_at IS NOT NULL AND expires_at < ?3 AND decision_id IN (SELECT id FROM decisions WHERE {old})"
+        "DELETE FROM leases WHERE ended_at IS NOT NULL AND expires_at < ?4 AND decision_id IN (SELECT id FROM decisions WHERE {old})"
     );
     let unused = format!(
         "DELETE FROM decisions WHERE {old} AND NOT EXISTS (SELECT 1 FROM leases WHERE decision_id = decisions.id)"
@@ -88,12 +91,14 @@ async fn drop_old(pool: &SqlitePool, now: Timestamp, keep: Retention) -> Result<
     sqlx::query(AssertSqlSafe(ended))
         .bind(keep.since.as_unix())
         .bind(keep.decisions)
+        .bind(tenant.as_str())
         .bind(now.as_unix())
         .execute(&mut *transaction)
         .await?;
     sqlx::query(AssertSqlSafe(unused))
         .bind(keep.since.as_unix())
         .bind(keep.decisions)
+        .bind(tenant.as_str())
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
@@ -216,10 +221,13 @@ mod tests {
         }
         let (now, since) = (NOW.plus_seconds(200), NOW.plus_seconds(100));
         store.end_expired(now).await.unwrap();
-        store.sweep(now, Retention { since, ..keep(9) }).await.unwrap();
+        store.sweep(&TenantId::default_tenant(), now, Retention { since, ..keep(9) }).await.unwrap();
         assert_eq!(ids(&store).await, [r#"{"id":"newest"}"#, r#"{"id":"new"}"#, r#"{"id":"running"}"#]);
         store.end_expired(NOW.plus_seconds(501)).await.unwrap();
-        store.sweep(NOW.plus_seconds(501), Retention { since, decisions: 1, ..keep(9) }).await.unwrap();
+        store
+            .sweep(&TenantId::default_tenant(), NOW.plus_seconds(501), Retention { since, decisions: 1, ..keep(9) })
+            .await
+            .unwrap();
         assert_eq!(ids(&store).await, [r#"{"id":"newest"}"#]);
     }
 
@@ -248,10 +256,10 @@ mod tests {
         for (nonce, id, authenticated) in [(1, "a", false), (2, "b", true), (3, "c", false), (4, "d", false)] {
             let _recorded = store.settle(settlement(nonce, id, authenticated)).await.unwrap();
         }
-        store.sweep(NOW.plus_seconds(600), keep(2)).await.unwrap();
+        store.sweep(&TenantId::default_tenant(), NOW.plus_seconds(600), keep(2)).await.unwrap();
         assert_eq!(ids(&store).await, [r#"{"id":"d"}"#, r#"{"id":"c"}"#, r#"{"id":"b"}"#]);
         assert!(store.is_consumed(&[1; 32]).await.unwrap(), "an expired nonce stays for the grace time");
-        store.sweep(NOW.plus_seconds(300 + NONCE_GRACE + 1), keep(2)).await.unwrap();
+        store.sweep(&TenantId::default_tenant(), NOW.plus_seconds(300 + NONCE_GRACE + 1), keep(2)).await.unwrap();
         assert!(!store.is_consumed(&[1; 32]).await.unwrap());
     }
 }

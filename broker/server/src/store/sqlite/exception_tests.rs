@@ -171,17 +171,17 @@ async fn the_last_administrator_cannot_be_removed_and_a_removed_one_counts_no_mo
     let store = store(&directory).await;
     let administrator =
         |number: u8, name: &str, role| Administrator { fingerprint: [number; 32], name: name.into(), role };
-    let insert = async |one: Administrator| store.insert_administrator(&one, NOW).await;
+    let insert = async |one: Administrator| store.insert_administrator(&tenant(), &one, NOW).await;
     insert(administrator(1, "first", Role::Admin)).await.unwrap();
     insert(administrator(2, "watcher", Role::Observer)).await.unwrap();
     assert!(matches!(insert(administrator(3, "watcher", Role::Observer)).await, Err(StoreError::Conflict)));
     assert!(matches!(insert(administrator(2, "other", Role::Observer)).await, Err(StoreError::Conflict)));
-    assert_eq!(store.remove_administrator("first", NOW).await.unwrap(), Removed::Last);
-    assert_eq!(store.remove_administrator("nobody", NOW).await.unwrap(), Removed::Absent);
-    assert_eq!(store.administrator(&[2; 32]).await.unwrap().unwrap().role, Role::Observer);
-    assert_eq!(store.remove_administrator("watcher", NOW).await.unwrap(), Removed::Yes);
-    assert!(store.administrator(&[2; 32]).await.unwrap().is_none());
+    assert_eq!(store.remove_administrator(&tenant(), "first", NOW).await.unwrap(), Removed::Last);
+    assert_eq!(store.remove_administrator(&tenant(), "nobody", NOW).await.unwrap(), Removed::Absent);
+    assert_eq!(store.administrator(&tenant(), &[2; 32]).await.unwrap().unwrap().role, Role::Observer);
+    assert_eq!(store.remove_administrator(&tenant(), "watcher", NOW).await.unwrap(), Removed::Yes);
+    assert!(store.administrator(&tenant(), &[2; 32]).await.unwrap().is_none());
     insert(administrator(4, "second", Role::Admin)).await.unwrap();
-    assert_eq!(store.remove_administrator("first", NOW).await.unwrap(), Removed::Yes);
-    assert_eq!(store.administrators().await.unwrap().len(), 1);
+    assert_eq!(store.remove_administrator(&tenant(), "first", NOW).await.unwrap(), Removed::Yes);
+    assert_eq!(store.administrators(&tenant()).await.unwrap().len(), 1);
 }

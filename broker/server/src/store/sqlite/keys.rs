@@ -1,20 +1,23 @@
-//! The broker's own keys and administrators in SQLite.
+//! The keys and administrators of tenants in SQLite.
 
 use sqlx::Row;
 use verifier::Timestamp;
 
 use super::{
-    super::{Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Role, StoreError, StoreFuture},
+    super::{
+        Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Role, StoreError, StoreFuture, TenantId,
+    },
     SqliteStore,
 };
 
 impl KeyStore for SqliteStore {
-    fn protected_keys(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<ProtectedKey>> {
+    fn protected_keys<'a>(&'a self, tenant: &'a TenantId, purpose: KeyPurpose) -> StoreFuture<'a, Vec<ProtectedKey>> {
         Box::pin(async move {
             let rows = sqlx::query(
                 "SELECT id, envelope, created_at, active_at FROM protected_keys
-                 WHERE purpose = ? AND retired_at IS NULL ORDER BY created_at DESC, id",
+                 WHERE tenant = ? AND purpose = ? AND retired_at IS NULL ORDER BY created_at DESC, id",
             )
+            .bind(tenant.as_str())
             .bind(purpose.as_str())
             .fetch_all(&self.pool)
             .await?;
@@ -32,11 +35,12 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn insert_protected_key<'a>(&'a self, key: &'a ProtectedKey) -> StoreFuture<'a, ()> {
+    fn insert_protected_key<'a>(&'a self, tenant: &'a TenantId, key: &'a ProtectedKey) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             sqlx::query(
-                "INSERT INTO protected_keys (id, purpose, envelope, created_at, active_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO protected_keys (tenant, id, purpose, envelope, created_at, active_at) VALUES (?, ?, ?, ?, ?, ?)",
             )
+            .bind(tenant.as_str())
             .bind(&key.id)
             .bind(key.purpose.as_str())
             .bind(&key.envelope)
@@ -48,14 +52,22 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn insert_successor<'a>(&'a self, key: &'a ProtectedKey, after: &'a str) -> StoreFuture<'a, bool> {
+    fn insert_successor<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        key: &'a ProtectedKey,
+        after: &'a str,
+    ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             let inserted = sqlx::query(
-                "INSERT INTO protected_keys (id, purpose, envelope, created_at, active_at) SELECT ?1, ?2, ?3, ?4, ?5
-                 WHERE EXISTS (SELECT 1 FROM protected_keys WHERE id = ?6 AND purpose = ?2 AND retired_at IS NULL)
+                "INSERT INTO protected_keys (tenant, id, purpose, envelope, created_at, active_at)
+                 SELECT ?7, ?1, ?2, ?3, ?4, ?5
+                 WHERE EXISTS (
+                     SELECT 1 FROM protected_keys WHERE tenant = ?7 AND id = ?6 AND purpose = ?2 AND retired_at IS NULL)
                  AND NOT EXISTS (
                      SELECT 1 FROM protected_keys AS newer, protected_keys AS known
-                     WHERE known.id = ?6 AND newer.purpose = ?2 AND newer.retired_at IS NULL
+                     WHERE known.tenant = ?7 AND known.id = ?6
+                     AND newer.tenant = ?7 AND newer.purpose = ?2 AND newer.retired_at IS NULL
                      AND (newer.active_at, newer.id) > (known.active_at, known.id))",
             )
             .bind(&key.id)
@@ -64,18 +76,21 @@ impl KeyStore for SqliteStore {
             .bind(key.created_at.as_unix())
             .bind(key.active_at.as_unix())
             .bind(after)
+            .bind(tenant.as_str())
             .execute(&self.pool)
             .await?;
             Ok(inserted.rows_affected() > 0)
         })
     }
 
-    fn key_times(&self, purpose: KeyPurpose) -> StoreFuture<'_, Vec<KeyTimes>> {
+    fn key_times<'a>(&'a self, tenant: &'a TenantId, purpose: KeyPurpose) -> StoreFuture<'a, Vec<KeyTimes>> {
         Box::pin(async move {
-            let rows = sqlx::query("SELECT created_at, retired_at FROM protected_keys WHERE purpose = ?")
-                .bind(purpose.as_str())
-                .fetch_all(&self.pool)
-                .await?;
+            let rows =
+                sqlx::query("SELECT created_at, retired_at FROM protected_keys WHERE tenant = ? AND purpose = ?")
+                    .bind(tenant.as_str())
+                    .bind(purpose.as_str())
+                    .fetch_all(&self.pool)
+                    .await?;
             rows.iter()
                 .map(|row| {
                     Ok(KeyTimes {
@@ -87,12 +102,20 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn retire_keys<'a>(&'a self, purpose: KeyPurpose, keep: &'a str, now: Timestamp) -> StoreFuture<'a, u64> {
+    fn retire_keys<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        purpose: KeyPurpose,
+        keep: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, u64> {
         Box::pin(async move {
             let retired = sqlx::query(
-                "UPDATE protected_keys SET retired_at = ? WHERE purpose = ? AND id <> ? AND retired_at IS NULL",
+                "UPDATE protected_keys SET retired_at = ?
+                 WHERE tenant = ? AND purpose = ? AND id <> ? AND retired_at IS NULL",
             )
             .bind(now.as_unix())
+            .bind(tenant.as_str())
             .bind(purpose.as_str())
             .bind(keep)
             .execute(&self.pool)
@@ -101,12 +124,19 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn administrator<'a>(&'a self, fingerprint: &'a [u8; 32]) -> StoreFuture<'a, Option<Administrator>> {
+    fn administrator<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        fingerprint: &'a [u8; 32],
+    ) -> StoreFuture<'a, Option<Administrator>> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT name, role FROM administrators WHERE fingerprint = ? AND removed_at IS NULL")
-                .bind(fingerprint.as_slice())
-                .fetch_optional(&self.pool)
-                .await?;
+            let row = sqlx::query(
+                "SELECT name, role FROM administrators WHERE tenant = ? AND fingerprint = ? AND removed_at IS NULL",
+            )
+            .bind(tenant.as_str())
+            .bind(fingerprint.as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
             row.map(|row| {
                 let role = Role::parse(&row.try_get::<String, _>("role")?)?;
                 Ok(Administrator { fingerprint: *fingerprint, name: row.try_get("name")?, role })
@@ -115,11 +145,18 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn insert_administrator<'a>(&'a self, administrator: &'a Administrator, now: Timestamp) -> StoreFuture<'a, ()> {
+    fn insert_administrator<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        administrator: &'a Administrator,
+        now: Timestamp,
+    ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let inserted = sqlx::query(
-                "INSERT INTO administrators (fingerprint, name, role, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO administrators (tenant, fingerprint, name, role, created_at) VALUES (?, ?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING",
             )
+            .bind(tenant.as_str())
             .bind(administrator.fingerprint.as_slice())
             .bind(&administrator.name)
             .bind(administrator.role.as_str())
@@ -130,11 +167,13 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn administrators(&self) -> StoreFuture<'_, Vec<(Administrator, Timestamp)>> {
+    fn administrators<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<(Administrator, Timestamp)>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT fingerprint, name, role, created_at FROM administrators WHERE removed_at IS NULL ORDER BY name",
+                "SELECT fingerprint, name, role, created_at FROM administrators
+                 WHERE tenant = ? AND removed_at IS NULL ORDER BY name",
             )
+            .bind(tenant.as_str())
             .fetch_all(&self.pool)
             .await?;
             rows.iter()
@@ -152,21 +191,32 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn remove_administrator<'a>(&'a self, name: &'a str, now: Timestamp) -> StoreFuture<'a, Removed> {
+    fn remove_administrator<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Removed> {
         Box::pin(async move {
             let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-            let removed = sqlx::query("UPDATE administrators SET removed_at = ? WHERE name = ? AND removed_at IS NULL")
-                .bind(now.as_unix())
-                .bind(name)
-                .execute(&mut *transaction)
-                .await?;
+            let removed = sqlx::query(
+                "UPDATE administrators SET removed_at = ? WHERE tenant = ? AND name = ? AND removed_at IS NULL",
+            )
+            .bind(now.as_unix())
+            .bind(tenant.as_str())
+            .bind(name)
+            .execute(&mut *transaction)
+            .await?;
             if removed.rows_affected() == 0 {
                 return Ok(Removed::Absent);
             }
-            let left = sqlx::query("SELECT 1 FROM administrators WHERE role = ? AND removed_at IS NULL LIMIT 1")
-                .bind(Role::Admin.as_str())
-                .fetch_optional(&mut *transaction)
-                .await?;
+            let left = sqlx::query(
+                "SELECT 1 FROM administrators WHERE tenant = ? AND role = ? AND removed_at IS NULL LIMIT 1",
+            )
+            .bind(tenant.as_str())
+            .bind(Role::Admin.as_str())
+            .fetch_optional(&mut *transaction)
+            .await?;
             if left.is_none() {
                 return Ok(Removed::Last);
             }

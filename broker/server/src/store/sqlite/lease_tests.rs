@@ -94,7 +94,7 @@ async fn a_revoked_reference_set_ends_what_rested_on_it_and_nothing_else_once() 
         assert_eq!(ended, expected);
     }
     assert_eq!(told(&store).await, [pair("a", "revoked"), pair("a-secret", "revoked")]);
-    assert_eq!(store.ended_status_places(0, 100).await.unwrap(), [10, 11]);
+    assert_eq!(store.ended_status_places(&TenantId::default_tenant(), 0, 100).await.unwrap(), [10, 11]);
     let all = Ground::reference_set("web-prod", None);
     let ended = store.end_leases(&tenant(), LeaseSelector::Ground(&all), EndCause::Revoked, NOW).await.unwrap();
     assert_eq!(ended, 2);
@@ -193,7 +193,10 @@ async fn leases_expire_and_leave_in_time() {
     assert_eq!(store.end_expired(NOW.plus_seconds(60)).await.unwrap(), 2);
     assert_eq!(store.end_expired(NOW.plus_seconds(61)).await.unwrap(), 0);
     assert_eq!(told(&store).await, [pair("a", "expired"), pair("a-secret", "expired")]);
-    assert!(store.ended_status_places(0, 100).await.unwrap().is_empty(), "the token says itself that it is over");
+    assert!(
+        store.ended_status_places(&TenantId::default_tenant(), 0, 100).await.unwrap().is_empty(),
+        "the token says itself that it is over"
+    );
     assert_eq!(store.newest_lease_event().await.unwrap(), 2);
     store.sweep_leases(NOW.plus_seconds(3600)).await.unwrap();
     assert!(store.lease(&tenant(), "a").await.unwrap().is_some());

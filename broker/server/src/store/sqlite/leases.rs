@@ -251,15 +251,16 @@ impl LeaseStore for SqliteStore {
         })
     }
 
-    fn ended_status_places(&self, first: u64, count: u32) -> StoreFuture<'_, Vec<u64>> {
+    fn ended_status_places<'a>(&'a self, tenant: &'a TenantId, first: u64, count: u32) -> StoreFuture<'a, Vec<u64>> {
         Box::pin(async move {
             let rows = sqlx::query(
                 "SELECT status FROM leases
-                 WHERE status >= ?1 AND status < ?1 + ?2 AND ended_at IS NOT NULL AND end_cause <> ?3",
+                 WHERE status >= ?1 AND status < ?1 + ?2 AND ended_at IS NOT NULL AND end_cause <> ?3 AND tenant = ?4",
             )
             .bind(to_i64("status place", first)?)
             .bind(count)
             .bind(EndCause::Expired.as_str())
+            .bind(tenant.as_str())
             .fetch_all(&self.pool)
             .await?;
             rows.iter().map(|row| to_u64("status place", row.try_get("status")?)).collect()

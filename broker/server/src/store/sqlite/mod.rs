@@ -32,6 +32,9 @@ mod references;
 mod rules;
 mod secrets;
 mod settle;
+#[cfg(test)]
+mod tenant_tests;
+mod tenants;
 mod writer;
 
 /// How many connections read at the same time.
