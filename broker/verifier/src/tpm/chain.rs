@@ -1,16 +1,22 @@
 //! Certificate chains of TPM keys: a leaf, the intermediates that travel with it or are at hand, a pinned root.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use thiserror::Error;
 
 use crate::{
     Endorsements, Revocation, Timestamp, Unchecked,
-    x509::{Certificate, CertificateError, CrlTimeError, SignatureError, ValidityError},
+    x509::{Certificate, CertificateError, Crl, CrlTimeError, Oid, SignatureError, ValidityError},
 };
 
 /// Longest chain: leaf, two intermediates, root.
 const MAX_DEPTH: usize = 4;
+/// Certificates or lists of one name whose signature is checked at most.
+const MAX_NAMESAKES: usize = 16;
+
+/// What an issuer's certificate may hold as critical. Anything else (name constraints) may forbid this very leaf (RFC 5280
+/// section 6.1.4); policies restrict nothing, as none is asked for.
+const UNDERSTOOD: [Oid; 3] = [Oid::BASIC_CONSTRAINTS, Oid::KEY_USAGE, Oid::CERTIFICATE_POLICIES];
 
 /// Everything a chain is built from and held against, besides its roots.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +59,8 @@ pub(crate) fn prove_leaf<R: Copy>(
     Ok(ProvenLeaf { leaf, root, unchecked })
 }
 
-/// Walks from the leaf to a root: issuer by name, proven by signature, at most [`MAX_DEPTH`] certificates.
+/// Walks from the leaf to a root: issuer by name, proven by signature, at most [`MAX_DEPTH`] certificates. CAs renew their
+/// keys under the old name, so that the order of the certificates must not decide which of them is tried.
 fn build<'a, R: Copy>(
     leaf: &Certificate,
     candidates: &'a [Arc<Certificate>],
@@ -62,20 +69,35 @@ fn build<'a, R: Copy>(
     let mut current = leaf;
     let mut issuers: Vec<&'a Certificate> = Vec::new();
     while issuers.len() < MAX_DEPTH.saturating_sub(1) {
-        let root = roots.iter().find(|(_, root)| current.names_issuer(root));
-        let brought = || candidates.iter().find(|candidate| current.names_issuer(candidate));
-        let issuer = root.map(|(_, root)| root).or_else(brought).ok_or(TpmChainError::IssuerMissing)?;
-        current.verify_signed_by(issuer.public_key())?;
-        if !issuer.may_sign_certificates() || !path_length_allows(issuer, issuers.len()) {
+        let brought = candidates.iter().map(|candidate| (None, candidate));
+        let known = roots.iter().map(|(name, root)| (Some(*name), root)).chain(brought);
+        let (root, issuer) = signer(current, known)?;
+        let unknown = issuer.unknown_critical_extension(&UNDERSTOOD);
+        if !issuer.may_sign_certificates() || !path_length_allows(issuer, issuers.len()) || unknown.is_some() {
             return Err(TpmChainError::IssuerNotCa);
         }
         issuers.push(issuer);
-        if let Some((name, _)) = root {
-            return Ok((*name, issuers));
+        if let Some(root) = root {
+            return Ok((root, issuers));
         }
         current = issuer;
     }
     Err(TpmChainError::IssuerMissing)
+}
+
+/// The first of the certificates with the issuer's name that did sign `subject`.
+fn signer<'a, R>(
+    subject: &Certificate,
+    known: impl Iterator<Item = (Option<R>, &'a Arc<Certificate>)>,
+) -> Result<(Option<R>, &'a Certificate), TpmChainError> {
+    let mut refusal = TpmChainError::IssuerMissing;
+    for (root, issuer) in known.filter(|(_, issuer)| subject.names_issuer(issuer)).take(MAX_NAMESAKES) {
+        match subject.verify_signed_by(issuer.public_key()) {
+            Ok(()) => return Ok((root, issuer)),
+            Err(error) => refusal = error.into(),
+        }
+    }
+    Err(refusal)
 }
 
 /// `below` intermediates stand between this issuer and the leaf (RFC 5280 section 4.2.1.9).
@@ -84,7 +106,7 @@ fn path_length_allows(issuer: &Certificate, below: usize) -> bool {
     limit.is_none_or(|limit| usize::try_from(limit).is_ok_and(|limit| below <= limit))
 }
 
-/// Whoever a CRL of the issuer names is refused, current or not; a list that is out of date proves nothing else.
+/// Whoever any CRL of the issuer names is refused, current or not; a list that is out of date proves nothing else.
 fn require_unrevoked(
     leaf: &Certificate,
     issuers: &[&Certificate],
@@ -93,16 +115,14 @@ fn require_unrevoked(
     let mut missing = None;
     let subjects = std::iter::once(leaf).chain(issuers.iter().copied());
     for (certificate, issuer) in subjects.zip(issuers.iter().copied()) {
-        let Some(crl) = material.endorsements.crls().find(|crl| crl.issuer().raw() == issuer.subject().raw()) else {
-            missing = missing.or(Some(TpmChainError::CrlMissing));
-            continue;
-        };
-        crl.verify_signed_by(issuer.public_key())?;
-        if crl.revokes(certificate.serial()) {
+        let lists = lists_of(issuer, material.endorsements)?;
+        if lists.iter().any(|crl| crl.revokes(certificate.serial())) {
             return Err(TpmChainError::Revoked);
         }
-        if let Err(stale) = crl.current_at(material.now) {
-            missing = Some(stale.into());
+        // One that speaks for now is enough; of several that do not, the newest says why.
+        match lists.iter().max_by_key(|crl| (crl.current_at(material.now).is_ok(), crl.this_update())) {
+            None => missing = missing.or(Some(TpmChainError::CrlMissing)),
+            Some(newest) => missing = newest.current_at(material.now).err().map(Into::into).or(missing),
         }
     }
     match (missing, material.revocation) {
@@ -112,6 +132,23 @@ fn require_unrevoked(
             what: "revocation",
             reason: "no current CRL for every issuer of the TPM key's certificate",
         })),
+    }
+}
+
+/// The newest CRLs that `issuer` signed. When there are some of its name and none is signed by it, the last one says why.
+fn lists_of<'a>(issuer: &Certificate, endorsements: &'a Endorsements) -> Result<Vec<&'a Crl>, TpmChainError> {
+    let mut named: Vec<_> = endorsements.crls().filter(|crl| crl.issuer().raw() == issuer.subject().raw()).collect();
+    named.sort_by_key(|crl| Reverse(crl.this_update()));
+    let (mut signed, mut refusal) = (Vec::new(), None);
+    for crl in named.into_iter().take(MAX_NAMESAKES) {
+        match crl.verify_signed_by(issuer.public_key()) {
+            Ok(()) => signed.push(&**crl),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) if signed.is_empty() => Err(error.into()),
+        _ => Ok(signed),
     }
 }
 

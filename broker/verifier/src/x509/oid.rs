@@ -25,6 +25,8 @@ impl Oid {
     pub const KEY_USAGE: Self = Self::from_der_contents(&[0x55, 0x1d, 0x0f]);
     /// basicConstraints extension.
     pub const BASIC_CONSTRAINTS: Self = Self::from_der_contents(&[0x55, 0x1d, 0x13]);
+    /// certificatePolicies extension.
+    pub const CERTIFICATE_POLICIES: Self = Self::from_der_contents(&[0x55, 0x1d, 0x20]);
     /// cRLNumber extension.
     pub const CRL_NUMBER: Self = Self::from_der_contents(&[0x55, 0x1d, 0x14]);
     /// reasonCode CRL entry extension.
