@@ -183,3 +183,132 @@ fn padded(number: &[u8], length: usize) -> Option<Vec<u8>> {
     padded.extend_from_slice(number);
     Some(padded)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use aws_lc_rs::{
+        encoding::{AsDer, PublicKeyX509Der},
+        rand::SystemRandom,
+        rsa::KeySize,
+        signature::{
+            ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+            KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+            RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+        },
+    };
+
+    use super::*;
+
+    const MESSAGE: &[u8] = b"\xff\x54\x43\x47 a quote";
+    const SHA256: HashAlgorithm = HashAlgorithm::Sha256;
+    const SHA384: HashAlgorithm = HashAlgorithm::Sha384;
+    const SHA512: HashAlgorithm = HashAlgorithm::Sha512;
+    const FREE: SigningScheme = SigningScheme::Unspecified;
+
+    /// An RSA key and its signatures.
+    struct Rsa(RsaKeyPair);
+
+    impl Rsa {
+        fn new(size: KeySize) -> (Self, AkKey) {
+            let pair = RsaKeyPair::generate(size).unwrap();
+            let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+            let key = AkKey::new(PublicKey::parse_spki(spki.as_ref()).unwrap()).unwrap();
+            (Self(pair), key)
+        }
+
+        fn sign(&self, encoding: &'static dyn RsaEncoding) -> Vec<u8> {
+            let mut signature = vec![0; self.0.public_modulus_len()];
+            self.0.sign(encoding, &SystemRandom::new(), MESSAGE, &mut signature).unwrap();
+            signature
+        }
+    }
+
+    fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> (AkKey, Vec<u8>, Vec<u8>) {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        let point = pair.public_key().as_ref();
+        let key = match <[u8; 65]>::try_from(point) {
+            Ok(point) => PublicKey::P256(point),
+            Err(_longer) => PublicKey::P384(point.try_into().unwrap()),
+        };
+        let signature = pair.sign(&SystemRandom::new(), MESSAGE).unwrap();
+        let (r, s) = signature.as_ref().split_at(signature.as_ref().len() / 2);
+        (AkKey::new(key).unwrap(), r.to_vec(), s.to_vec())
+    }
+
+    #[test]
+    fn both_rsa_schemes_verify_with_every_hash_and_never_as_each_other() {
+        let (pair, key) = Rsa::new(KeySize::Rsa2048);
+        let pkcs1: [(_, &'static dyn RsaEncoding); 3] =
+            [(SHA256, &RSA_PKCS1_SHA256), (SHA384, &RSA_PKCS1_SHA384), (SHA512, &RSA_PKCS1_SHA512)];
+        let pss: [(_, &'static dyn RsaEncoding); 3] =
+            [(SHA256, &RSA_PSS_SHA256), (SHA384, &RSA_PSS_SHA384), (SHA512, &RSA_PSS_SHA512)];
+        let wrong = Err(TpmAuthenticateError::Signature);
+        let mismatch = Err(TpmAuthenticateError::SignatureScheme);
+        for (hash, encoding) in pkcs1 {
+            let signature = pair.sign(encoding);
+            let named = TpmSignature::Rsassa { hash, signature: signature.clone() };
+            let as_pss = TpmSignature::Rsapss { hash, signature: signature.clone() };
+            assert_eq!(key.verify(FREE, MESSAGE, &named), Ok(hash));
+            assert_eq!(key.verify(SigningScheme::Rsassa(hash), MESSAGE, &named), Ok(hash));
+            assert_eq!(key.verify(SigningScheme::Rsapss(hash), MESSAGE, &named), mismatch);
+            assert_eq!(key.verify(FREE, MESSAGE, &as_pss), wrong);
+            assert_eq!(key.verify(FREE, b"another quote", &named), wrong);
+            let bare = TpmSignature::BareRsa { signature };
+            assert_eq!(key.verify(SigningScheme::Rsassa(hash), MESSAGE, &bare), Ok(hash));
+            // Without a scheme a bare signature is what Azure's paravisors make.
+            assert_eq!(key.verify(FREE, MESSAGE, &bare).is_ok(), hash == SHA256);
+        }
+        for (hash, encoding) in pss {
+            let signature = pair.sign(encoding);
+            let named = TpmSignature::Rsapss { hash, signature: signature.clone() };
+            assert_eq!(key.verify(FREE, MESSAGE, &named), Ok(hash));
+            assert_eq!(key.verify(SigningScheme::Rsapss(hash), MESSAGE, &named), Ok(hash));
+            assert_eq!(key.verify(SigningScheme::Rsassa(hash), MESSAGE, &named), mismatch);
+            let bare = TpmSignature::BareRsa { signature: signature.clone() };
+            assert_eq!(key.verify(SigningScheme::Rsapss(hash), MESSAGE, &bare), Ok(hash));
+            assert_eq!(key.verify(FREE, MESSAGE, &bare), wrong);
+            assert_eq!(key.verify(FREE, MESSAGE, &TpmSignature::Rsassa { hash, signature }), wrong);
+        }
+        let sha1 = HashAlgorithm::Sha1;
+        let named = TpmSignature::Rsassa { hash: sha1, signature: pair.sign(&RSA_PKCS1_SHA256) };
+        assert_eq!(key.verify(FREE, MESSAGE, &named), Err(TpmAuthenticateError::SignatureHash { hash: sha1 }));
+    }
+
+    #[test]
+    fn longer_rsa_keys_sign_too() {
+        let (pair, key) = Rsa::new(KeySize::Rsa3072);
+        let signature = TpmSignature::Rsapss { hash: SHA256, signature: pair.sign(&RSA_PSS_SHA256) };
+        assert_eq!(key.verify(SigningScheme::Rsapss(SHA256), MESSAGE, &signature), Ok(SHA256));
+        let (_, other) = Rsa::new(KeySize::Rsa3072);
+        assert_eq!(other.verify(FREE, MESSAGE, &signature), Err(TpmAuthenticateError::Signature));
+    }
+
+    #[test]
+    fn ecdsa_verifies_on_either_curve_with_its_own_hash() {
+        for (algorithm, hash, other) in
+            [(&ECDSA_P256_SHA256_FIXED_SIGNING, SHA256, SHA384), (&ECDSA_P384_SHA384_FIXED_SIGNING, SHA384, SHA256)]
+        {
+            let (key, r, s) = ecdsa(algorithm);
+            let signature = |hash, r: &[u8], s: &[u8]| TpmSignature::Ecdsa { hash, r: r.to_vec(), s: s.to_vec() };
+            let judge = |hash, r: &[u8], s: &[u8]| key.verify(FREE, MESSAGE, &signature(hash, r, s));
+            let wrong = Err(TpmAuthenticateError::Signature);
+            assert_eq!(judge(hash, &r, &s), Ok(hash));
+            assert_eq!(key.verify(SigningScheme::Ecdsa(hash), MESSAGE, &signature(hash, &r, &s)), Ok(hash));
+            // TPMs write numbers without leading zeros.
+            let short = r.iter().position(|byte| *byte != 0).and_then(|first| r.get(first..)).unwrap();
+            assert_eq!(judge(hash, short, &s), Ok(hash));
+            assert_eq!(judge(hash, &[&[0], r.as_slice()].concat(), &s), wrong);
+            assert_eq!(judge(hash, &s, &r), wrong);
+            assert_eq!(judge(hash, &[], &[]), wrong);
+            assert_eq!(judge(hash, &[0; 32], &s), wrong);
+            assert_eq!(judge(other, &r, &s), Err(TpmAuthenticateError::SignatureScheme));
+            let bare = TpmSignature::BareRsa { signature: vec![1; 256] };
+            assert_eq!(key.verify(FREE, MESSAGE, &bare), Err(TpmAuthenticateError::SignatureScheme));
+            assert_eq!(
+                key.verify(SigningScheme::Rsassa(hash), MESSAGE, &signature(hash, &r, &s)),
+                Err(TpmAuthenticateError::SignatureScheme)
+            );
+        }
+    }
+}
