@@ -108,7 +108,12 @@ fn parse_line(line: &str) -> Option<(ImaEntry, [u8; 20])> {
     let (file_digest, rest) = columns.next()?.split_once(' ')?;
     let (path, last) = match template.as_str() {
         "ima-ng" | "ima-ngv2" => (rest, None),
-        "ima-sig" | "ima-sigv2" | "ima-buf" => rest.rsplit_once(' ').map(|(path, last)| (path, Some(last)))?,
+        // A file without signature ends in a space, which copies of a list lose; the template's hash tells.
+        "ima-sig" | "ima-sigv2" => {
+            let (path, signature) = rest.rsplit_once(' ').unwrap_or((rest, ""));
+            (path, Some(signature))
+        }
+        "ima-buf" => rest.rsplit_once(' ').map(|(path, last)| (path, Some(last)))?,
         _ => return None,
     };
     let (kind, digest) = file_digest.rsplit_once(':')?;
