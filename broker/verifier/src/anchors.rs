@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::{
     snp, tdx,
-    x509::{Certificate, CertificateError, PemError, looks_like_pem, parse_pem},
+    x509::{Certificate, CertificateError, PemError, pem_of_file},
 };
 
 /// Certificates that are trusted without proof. Whatever else a chain needs must lead to one of them.
@@ -88,8 +88,8 @@ impl TrustAnchors {
     pub fn from_files<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, AnchorError> {
         let mut certificates = Vec::new();
         for file in files {
-            if looks_like_pem(file) {
-                for block in parse_pem(file)? {
+            if let Some(blocks) = pem_of_file(file)? {
+                for block in blocks {
                     if block.label != "CERTIFICATE" {
                         return Err(AnchorError::Label { label: block.label });
                     }
@@ -172,6 +172,8 @@ mod tests {
 
     #[test]
     fn files_that_are_not_certificates_are_refused() {
+        let commented = b"text\n-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n".as_slice();
+        assert!(matches!(TrustAnchors::from_files([commented]), Err(AnchorError::Label { .. })));
         assert!(matches!(TrustAnchors::from_files([]), Err(AnchorError::Count { count: 0, .. })));
         assert!(TrustAnchors::from_files([b"hello".as_slice()]).is_err());
         let key = b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n".as_slice();

@@ -12,7 +12,9 @@ use evidence_formats::{
 };
 use thiserror::Error;
 
-use crate::x509::{Certificate, CertificateError, Crl, CrlError, PemError, looks_like_pem, parse_pem};
+use crate::x509::{
+    Certificate, CertificateError, Crl, CrlError, PemBlock, PemError, looks_like_pem, pem_of_file, without_mark,
+};
 
 /// Parsed endorsement documents.
 #[derive(Debug, Clone, Default)]
@@ -106,8 +108,8 @@ impl Endorsements {
     /// Adds one file: DER, PEM with one or more documents, or JSON. Says what it was.
     ///
     /// Certificates and CRLs may be wrapped as collateral services do it: percent-encoded PEM, hex of DER, and all
-    /// collateral of a platform in one JSON object. Signed JSON documents are kept as received and only read when they
-    /// are used.
+    /// collateral of a platform in one JSON object. Text around PEM blocks and a byte order mark count for nothing. Signed
+    /// JSON documents are kept as received and only read when they are used.
     ///
     /// # Errors
     /// [`EndorsementError`] when it is none. A malformed certificate or CRL is remembered, so that a refusal for want of
@@ -128,6 +130,7 @@ impl Endorsements {
         if self.bytes > Self::MAX_BYTES {
             return Err(EndorsementError::TooMuch);
         }
+        let file = without_mark(file);
         if let Some(unwrapped) = plain_pem(file) {
             return self.add_file(&unwrapped);
         }
@@ -141,12 +144,12 @@ impl Endorsements {
         if let Some(kind) = recognise(file) {
             return self.add_signed(kind, file).map(|kind| vec![kind]);
         }
-        if !looks_like_pem(file) {
+        let Some(blocks) = pem_blocks(file)? else {
             let kind = shape(file).ok_or(EndorsementError::Unknown)?;
             return self.add_document(kind, file).map(|()| vec![kind.into()]);
-        }
+        };
         let mut kinds = Vec::new();
-        for block in parse_pem(file)? {
+        for block in blocks {
             let kind = match block.label.as_str() {
                 "CERTIFICATE" => DerKind::Certificate,
                 "X509 CRL" => DerKind::Crl,
@@ -271,6 +274,12 @@ impl Endorsements {
     }
 }
 
+/// The blocks of a PEM file. A text that merely quotes PEM somewhere, and badly, is no document at all.
+fn pem_blocks(file: &[u8]) -> Result<Option<Vec<PemBlock>>, EndorsementError> {
+    pem_of_file(file)
+        .map_err(|error| if looks_like_pem(file) { EndorsementError::Pem(error) } else { EndorsementError::Unknown })
+}
+
 /// A document in DER.
 #[derive(Clone, Copy)]
 enum DerKind {
@@ -323,6 +332,35 @@ mod tests {
         assert_eq!(endorsements.add(b"notes"), Err(EndorsementError::Unknown));
         assert_eq!(endorsements.add(b""), Err(EndorsementError::Unknown));
         assert_eq!(endorsements.malformed_certificate(), None);
+    }
+
+    #[test]
+    fn text_around_pem_and_a_byte_order_mark_count_for_nothing() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let pem = format!("-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----", STANDARD.encode(ASK));
+        let crl = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
+        for file in [
+            format!("\u{feff}{pem}"),
+            format!("Certificate:\n    Data:\n{pem}\nand more\n"),
+            format!("{pem}\n\0"),
+            format!(" 0 s:CN = SEV-Milan\n{pem}\n 1 s:CN = SEV-Milan\n{pem}\n---\n"),
+        ] {
+            let mut endorsements = Endorsements::new();
+            let kinds = endorsements.add(file.as_bytes()).unwrap();
+            assert!(kinds.iter().all(|kind| *kind == EndorsementKind::Certificate), "{file}");
+            assert_eq!(endorsements.certificates().count(), 1, "{file}");
+        }
+        let mut endorsements = Endorsements::new();
+        // A readme that shows how such a file looks is none; a file that begins as PEM is a broken one.
+        let readme = "# Files\n-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----\n";
+        assert_eq!(endorsements.add(readme.as_bytes()), Err(EndorsementError::Unknown));
+        assert_eq!(endorsements.malformed_certificate(), None);
+        assert!(matches!(endorsements.add(crl.as_bytes()), Err(EndorsementError::Crl(_))));
+        let broken = "-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----\n";
+        assert!(matches!(endorsements.add(broken.as_bytes()), Err(EndorsementError::Pem(_))));
+        let json = "\u{feff}{\"tcbInfo\":{},\"signature\":\"\"}";
+        assert_eq!(endorsements.add(json.as_bytes()), Ok(vec![EndorsementKind::TcbInfo]));
+        assert!(endorsements.signed_documents().all(|(_, bytes)| bytes.starts_with(b"{")));
     }
 
     #[test]

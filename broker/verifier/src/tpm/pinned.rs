@@ -4,7 +4,7 @@ use evidence_formats::tpm::{AkPublic, TpmEvidence, TpmName, TpmPublic};
 use thiserror::Error;
 
 use super::{AkKey, AkProvenance, ProvenAk, TpmAuthenticateError, brought_key};
-use crate::x509::{PublicKey, looks_like_pem, parse_pem};
+use crate::x509::{PublicKey, pem_of_file, without_mark};
 
 /// An enrolled attestation key: by its bits, its public area, or its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +30,8 @@ impl PinnedAk {
     /// # Errors
     /// [`NotAnAttestationKey`].
     pub fn parse(bytes: &[u8]) -> Result<Self, NotAnAttestationKey> {
-        let text = bytes.trim_ascii();
-        if looks_like_pem(bytes) {
-            let blocks = parse_pem(bytes).ok().ok_or(NotAnAttestationKey)?;
+        let text = without_mark(bytes).trim_ascii();
+        if let Some(blocks) = pem_of_file(bytes).ok().ok_or(NotAnAttestationKey)? {
             let [block] = blocks.as_slice() else { return Err(NotAnAttestationKey) };
             return if block.label == "PUBLIC KEY" {
                 Self::from_spki(&block.contents)

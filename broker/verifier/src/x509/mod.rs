@@ -17,7 +17,7 @@ pub use der::DerError;
 use extension::Extension;
 pub use name::{Name, NameAttribute};
 pub use oid::Oid;
-pub use pem::{PemBlock, PemError, looks_like_pem, parse_pem};
+pub use pem::{PemBlock, PemError, looks_like_pem, parse_pem, pem_of_file, without_mark};
 pub use signature::{PublicKey, PublicKeyError, SignatureAlgorithm, SignatureError, verify_signature};
 
 #[cfg(test)]
