@@ -17,7 +17,8 @@ use evidence_formats::{
 };
 use softtee::{
     amd::{AmdPki, ReportSpec, SecureProcessor},
-    x509::{CrlSpec, Extension},
+    der,
+    x509::{CrlSpec, Extension, Name},
 };
 use time::OffsetDateTime;
 use verifier::{
@@ -145,6 +146,16 @@ fn under_an_operator_s_root_the_intermediate_may_be_supplied() {
     setup.documents.pop();
     setup.table = true;
     assert!(setup.run().is_ok());
+}
+
+#[test]
+fn an_issuer_that_the_vendor_does_not_have_is_wrong_not_missing() {
+    let mut setup = Setup::milan();
+    setup.anchors = TrustAnchors::vendor();
+    let mut vek = setup.processor.vek();
+    vek.certificate.issuer = Name::from_values(&[("2.5.4.3", der::utf8("SEV-Milan"))]);
+    setup.documents = vec![vek.der()];
+    assert_eq!(setup.refusal(), "authenticate.snp.vek_issuer");
 }
 
 #[test]

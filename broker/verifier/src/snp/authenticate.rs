@@ -57,10 +57,14 @@ fn require_init_data(evidence: &SnpEvidence) -> Result<(), SnpError> {
     }
 }
 
-/// A report that firmware did not sign is no evidence, whatever else it says.
+/// A report that firmware did not sign is no evidence, whatever else it says. Under MASK_CHIP_KEY it writes zeros in place
+/// of a signature (AMD 56860, MSG_REPORT_REQ); zeros that nothing explains are a wrong signature.
 fn claimed(fields: &ReportFields) -> Result<Claimed, SnpError> {
     let kind = VekKind::of_report(fields.key_info.signing_key).ok_or(SnpError::Unsigned)?;
-    if fields.signature.is_zero() { Err(SnpError::Unsigned) } else { Ok(Claimed { kind, product: fields.product }) }
+    if fields.key_info.mask_chip_key && fields.signature.is_zero() {
+        return Err(SnpError::Unsigned);
+    }
+    Ok(Claimed { kind, product: fields.product })
 }
 
 /// What the host's certificate table holds. It is unsigned: what cannot be read there is as good as absent.
