@@ -173,6 +173,17 @@ pub enum RawClaims {
 }
 
 impl RawClaims {
+    /// Until when the vendor's judgement of the TCB speaks, where there is one (Intel): the end of what runs out first.
+    #[must_use]
+    pub fn judged_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Tdx(tdx) => Some(tdx.collateral.valid_until),
+            Self::Azure(azure) => azure.hardware.judged_until(),
+            Self::HostedVtpm(composite) | Self::Svsm(composite) => composite.hardware.judged_until(),
+            Self::Snp(_) | Self::Tpm(_) => None,
+        }
+    }
+
     /// The TPM's claims, alone or in a composite.
     #[must_use]
     pub fn tpm(&self) -> Option<&TpmClaims> {

@@ -59,7 +59,8 @@ pub struct ResultTerms<'a, K> {
     pub status: Option<StatusPlace<'a>>,
     /// `iat` and `nbf`.
     pub issued_at: Timestamp,
-    /// Seconds until `exp`. A reference set that ends earlier ends the result with it.
+    /// Seconds until `exp`. A reference set that ends earlier ends the result with it, and so does collateral that the TCB
+    /// was judged by.
     pub lifetime: u32,
     /// `developer` of the verifier id.
     pub developer: &'a str,
@@ -110,7 +111,9 @@ impl<'a, K: Serialize> AttestationResult<'a, K> {
     pub fn expires_at(&self) -> Timestamp {
         let planned = self.terms.issued_at.plus_seconds(i64::from(self.terms.lifetime));
         let sets = self.appraisal.reference_values().matched();
-        sets.iter().map(|set| set.holds_until).fold(planned, Timestamp::min)
+        // What has run out and counts for some hours more, as the operator allows, ends nothing.
+        let judged = self.appraisal.claims().raw.judged_until().filter(|until| *until > self.terms.issued_at);
+        sets.iter().map(|set| set.holds_until).chain(judged).fold(planned, Timestamp::min)
     }
 
     /// Each component with its part of the trust vector.

@@ -3,7 +3,7 @@
 
 use evidence_formats::{
     code::Code,
-    tdx::{MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd, TdAttribute, Trailing, Xfam},
+    tdx::{Fmspc, MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd, Ppid, TdAttribute, Trailing, Xfam},
 };
 use serde::Deserialize;
 
@@ -41,6 +41,13 @@ pub struct TdxBaseline {
     pub mr_owner: Option<Vec<MrOwner>>,
     /// Values of MROWNERCONFIG that are accepted; absent: reference values and policy decide.
     pub mr_owner_config: Option<Vec<MrOwnerConfig>>,
+    /// Processors that are accepted, by FMSPC in hex; absent: every kind that TCB info describes.
+    pub fmspc: Option<Vec<Fmspc>>,
+    /// Platforms that are accepted, by PPID or platform instance id in hex; absent: every one. A genuine chain proves a
+    /// platform, not whose it is.
+    pub platforms: Option<Vec<Ppid>>,
+    /// Platforms that are refused, likewise.
+    pub denied_platforms: Vec<Ppid>,
     /// Whether init-data must be there: `"if_present"` (default) or `"require"`. What is there must be what MRCONFIGID
     /// commits to, always.
     pub init_data: InitDataRule,
@@ -171,13 +178,14 @@ impl Findings {
 }
 
 impl TdxBaseline {
-    /// Judges the claims of a quote, in a fixed order: attributes, features, modules, identities, TCB, collateral.
+    /// Judges the claims of a quote, in a fixed order: attributes, features, modules, identities, platform, TCB, collateral.
     pub(crate) fn judge(&self, claims: &TdxClaims) -> Findings {
         let mut findings = Findings::default();
         self.judge_attributes(claims, &mut findings);
         self.judge_xfam(claims, &mut findings);
         self.judge_modules(claims, &mut findings);
         self.judge_identities(claims, &mut findings);
+        self.judge_platform(claims, &mut findings);
         self.judge_tcb(claims, &mut findings);
         self.judge_collateral(claims, &mut findings);
         if let Trailing::Data { length } = claims.trailing {
@@ -272,6 +280,20 @@ impl TdxBaseline {
             &claims.mr_owner_config,
             findings,
         );
+    }
+
+    /// Which platform it is: what its PCK certificate says.
+    fn judge_platform(&self, claims: &TdxClaims, findings: &mut Findings) {
+        let pck = &claims.pck;
+        require_listed("baseline.tdx.fmspc", self.fmspc.as_deref(), &pck.fmspc, findings);
+        let is = |pin: &Ppid| *pin == pck.ppid || pck.platform_instance.as_ref() == Some(&pin.to_string());
+        if self.denied_platforms.iter().any(is) {
+            findings.refuse("baseline.tdx.platform_denied", "a platform that is not denied", pck.ppid.to_string());
+        }
+        if self.platforms.as_ref().is_some_and(|platforms| !platforms.iter().any(is)) {
+            let expected = "a platform of the allowed ones";
+            findings.refuse("baseline.tdx.platform_not_allowed", expected, pck.ppid.to_string());
+        }
     }
 
     fn judge_tcb(&self, claims: &TdxClaims, findings: &mut Findings) {

@@ -131,6 +131,9 @@ pub enum TdxEndorsementError {
         /// Why the one that was given could not be read.
         source: EndorsementError,
     },
+    /// A CRL lacks the authority key identifier that Intel's have.
+    #[error("expected a {0:?} CRL with an authority key identifier")]
+    CrlKeyIdentifier(CrlKind),
     /// There is a PCK CRL, of the other PCK CA.
     #[error("expected a CRL of the CA that issued the PCK certificate")]
     CrlIssuer,
@@ -210,8 +213,12 @@ impl Coded for TdxEndorsementError {
             Self::DocumentMissing(TcbInfo) => "endorsement.tdx.tcb_info_missing",
             Self::DocumentMissing(QeIdentity) => "endorsement.tdx.qe_identity_missing",
             Self::SignerMissing(_) => "endorsement.tdx.tcb_signing_missing",
-            Self::CrlUnreadable { kind: CrlKind::Root, .. } => "endorsement.tdx.root_crl_format",
-            Self::CrlUnreadable { kind: CrlKind::Pck, .. } => "endorsement.tdx.pck_crl_format",
+            Self::CrlUnreadable { kind: CrlKind::Root, .. } | Self::CrlKeyIdentifier(CrlKind::Root) => {
+                "endorsement.tdx.root_crl_format"
+            }
+            Self::CrlUnreadable { kind: CrlKind::Pck, .. } | Self::CrlKeyIdentifier(CrlKind::Pck) => {
+                "endorsement.tdx.pck_crl_format"
+            }
             Self::CrlIssuer => "endorsement.tdx.pck_crl_issuer",
             Self::CrlSignature(CrlKind::Root) => "endorsement.tdx.root_crl_signature",
             Self::CrlSignature(CrlKind::Pck) => "endorsement.tdx.pck_crl_signature",
@@ -354,6 +361,10 @@ fn current_crl<'a>(
         });
     };
     crl.verify_signed_by(issuer.public_key()).map_err(|_source| TdxEndorsementError::CrlSignature(kind))?;
+    // DCAP QVL, PCK CRL verification: authority key identifier and CRL number (which every list here has).
+    if !crl.names_issuer_key() {
+        return Err(TdxEndorsementError::CrlKeyIdentifier(kind));
+    }
     let window = crl_window(crl);
     let counts = Window { until: window.until.plus_seconds(grace), ..window };
     if !counts.holds(now) {

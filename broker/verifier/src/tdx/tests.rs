@@ -234,7 +234,11 @@ const CAUSES: [(&str, &[&str]); 55] = [
     // A chain of a thousand certificates is more than any quote holds.
     ("PCK_CHAIN_LEN", &["authenticate.tdx.pck_chain_length", "parse.tdx.length"]),
     ("PCK_ROOT_UNTRUSTED", &["authenticate.tdx.root_untrusted"]),
-    ("PCK_CHAIN_SIG", &["authenticate.tdx.pck_chain_signature", "authenticate.tdx.pck_chain_format"]),
+    // A flipped bit may also hit a name, which is looked at before the signature.
+    (
+        "PCK_CHAIN_SIG",
+        &["authenticate.tdx.pck_chain_signature", "authenticate.tdx.pck_chain_format", "authenticate.tdx.pck_name"],
+    ),
     ("PCK_CHAIN_EXPIRED", &["authenticate.tdx.pck_chain_validity"]),
     ("PCK_LEAF_CN", &["authenticate.tdx.pck_name"]),
     ("PCK_EXT", &["authenticate.tdx.pck_extension"]),

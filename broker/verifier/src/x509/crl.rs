@@ -31,6 +31,7 @@ pub struct Crl {
     this_update: Timestamp,
     next_update: Timestamp,
     number: CrlNumber,
+    names_issuer_key: bool,
     revoked: Vec<Span>,
 }
 
@@ -194,8 +195,10 @@ impl Crl {
         };
         let explicit = fields.optional(tag::CONTEXT_0)?.ok_or(CrlError::NumberMissing)?;
         fields.finish()?;
-        let number = read_number(&extension::read(&explicit)?, der)?;
+        let extensions = extension::read(&explicit)?;
+        let number = read_number(&extensions, der)?;
         Ok(Self {
+            names_issuer_key: extensions.iter().any(|found| *found.oid() == Oid::AUTHORITY_KEY_IDENTIFIER),
             digest: sha256(der),
             tbs: tbs.span(),
             algorithm: SignatureAlgorithm::agreed(inner_algorithm.raw, algorithm.raw),
@@ -243,6 +246,12 @@ impl Crl {
     #[must_use]
     pub const fn number(&self) -> CrlNumber {
         self.number
+    }
+
+    /// Whether it has an authority key identifier, as RFC 5280 section 5.2.1 asks of every issuer.
+    #[must_use]
+    pub const fn names_issuer_key(&self) -> bool {
+        self.names_issuer_key
     }
 
     /// Whether it speaks for `now`: thisUpdate <= now < nextUpdate.

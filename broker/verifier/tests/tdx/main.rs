@@ -13,5 +13,6 @@ mod bench;
 mod bundle;
 mod differential;
 mod floors;
+mod platforms;
 mod properties;
 mod vectors;

@@ -145,6 +145,8 @@ fn tighter(baseline: &TdxBaseline, how: usize) -> TdxBaseline {
         14 => tight.min_evaluation_number = Some(tight.min_evaluation_number.unwrap_or(17) + 5),
         15 => tight.max_collateral_age_days = Some(tight.max_collateral_age_days.unwrap_or(30) / 2),
         16 => tight.allow_trailing_data = false,
+        17 => tight.fmspc = Some(Vec::new()),
+        18 => tight.platforms = Some(Vec::new()),
         _ => tight.init_data = InitDataRule::Require,
     }
     tight
@@ -175,7 +177,7 @@ proptest! {
     fn tightening_a_baseline_never_turns_a_rejection_into_an_acceptance(
         claims in claims(),
         baseline in baseline(),
-        how in prop::collection::vec(0..18_usize, 1..4),
+        how in prop::collection::vec(0..20_usize, 1..4),
     ) {
         let tight = how.iter().fold(baseline.clone(), |baseline, how| tighter(&baseline, *how));
         prop_assert!(accepts(&baseline, &claims) || !accepts(&tight, &claims), "{baseline:?} {how:?}");
