@@ -90,6 +90,8 @@ pub enum TokenType {
     AccessToken,
     /// A proof that its sender has the key of a token (RFC 9449).
     DpopProof,
+    /// How far an audit log was at one time.
+    AuditCheckpoint,
 }
 
 impl TokenType {
@@ -102,6 +104,7 @@ impl TokenType {
             Self::StatusList => "statuslist+jwt",
             Self::AccessToken => "at+jwt",
             Self::DpopProof => "dpop+jwt",
+            Self::AuditCheckpoint => "audit-checkpoint+jwt",
         }
     }
 }

@@ -247,6 +247,23 @@ pub fn verify_typed<T: DeserializeOwned>(
     accept(&opened.payload, Terms::from(expected))
 }
 
+/// Verifies a signed statement about something that stays true: it has no end, and is for nobody in particular.
+///
+/// # Errors
+/// [`TokenError`]: the first rule that it breaks. Claims are looked at only after the signature.
+pub fn verify_statement<T: DeserializeOwned>(
+    token: &str,
+    token_type: TokenType,
+    jwks: &Jwks,
+    algorithms: &[SignatureAlgorithm],
+) -> Result<T, TokenError> {
+    let opened = open(token, jwks, algorithms)?;
+    if opened.header.typ.as_deref() != Some(token_type.as_str()) {
+        return Err(TokenError::Type { expected: token_type });
+    }
+    claims(&opened.payload)
+}
+
 /// Judges the registered claims of a verified payload and returns the claims that are wanted.
 pub(crate) fn accept<T: DeserializeOwned>(payload: &[u8], terms: Terms<'_>) -> Result<T, TokenError> {
     let registered: Registered = claims(payload)?;

@@ -1,6 +1,10 @@
 //! Everything that the requests to one tenant share.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    fmt, fs,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
@@ -15,7 +19,7 @@ use crate::{
     clock,
     collateral::{Collateral, ek_anchors},
     common::{Common, Served},
-    config::{Config, Exceptions, Exchange, Identity, Limits, Ssh},
+    config::{Audit, Config, Exceptions, Exchange, Identity, Limits, Ssh},
     databases::Databases,
     endorsements::Library,
     enrolment::EnrolmentTerms,
@@ -68,6 +72,9 @@ pub(crate) struct Broker {
     pub(crate) keyring: ArcSwap<KeyRing>,
     pub(crate) identity: Identity,
     pub(crate) exceptions: Exceptions,
+    pub(crate) audit: Audit,
+    /// Decisions over evidence that was not authentic, which the audit log was not told yet.
+    pub(crate) not_authentic: AtomicU64,
     /// What hands legacy secrets over, if anything does.
     pub(crate) bridge: Option<Bridge>,
     /// How CAs of X.509-SVIDs are made.
@@ -151,6 +158,8 @@ impl Broker {
             keyring: ArcSwap::from_pointee(keyring),
             identity: config.identity.clone(),
             exceptions: config.exceptions.clone(),
+            audit: config.audit.clone(),
+            not_authentic: AtomicU64::new(0),
             bridge: config.bridge.as_ref().map(Bridge::open).transpose()?,
             authority: ArcSwap::from_pointee(authority),
             federations: ArcSwap::from_pointee(federations),
@@ -260,6 +269,7 @@ impl Broker {
             decisions: self.limits.decisions,
             since: now.plus_seconds(i64::from(self.limits.decision_days).saturating_mul(-DAY)),
         };
+        self.prune_audit(now).await?;
         Ok(self.store.sweep(&self.tenant, now, keep).await?)
     }
 }

@@ -15,6 +15,7 @@ use verifier::{
     baseline::{Baseline, BaselineError},
 };
 
+mod audit;
 mod enrolment;
 mod evidence;
 mod exceptions;
@@ -28,6 +29,7 @@ pub use crate::endorsements::settings::{
     Mirror, Settings as Endorsements, SettingsError as EndorsementsError, StaleCrl,
 };
 use crate::{endorsements, store::TenantId};
+pub use audit::Audit;
 pub use enrolment::{Approval, Bounded, Enrolment};
 pub(crate) use evidence::MinEvidence;
 pub use exceptions::{Bridge, Exceptions};
@@ -92,6 +94,9 @@ pub struct Config {
     pub exceptions: Exceptions,
     /// Own listener that hands legacy secrets to clients that do not attest; absent: nothing is handed over.
     pub bridge: Option<Bridge>,
+    /// How often the audit log is signed, and how long it is kept.
+    #[serde(default)]
+    pub audit: Audit,
     /// Who may sign reference values, and what is taken without.
     #[serde(default)]
     pub reference_values: ReferenceTrust,

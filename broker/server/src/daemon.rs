@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit,
     broker::Broker,
     clock,
     config::Config,
@@ -34,6 +35,8 @@ const EXCEPTIONS_EVERY: Duration = Duration::from_secs(1);
 const AUTHORITY_EVERY: Duration = Duration::from_secs(60);
 /// How often bundles of other trust domains are looked at.
 const FEDERATION_EVERY: Duration = Duration::from_millis(500);
+/// How often the end of the audit log is looked at.
+const AUDIT_EVERY: Duration = Duration::from_secs(1);
 /// How often expired nonces and surplus records are dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -97,6 +100,9 @@ pub(crate) async fn run(path: &Path) -> Result<()> {
     let counted = Arc::clone(&tenants.common.metrics);
     listener::serve_tls(api, tls, router, &config.limits, counted, stop.cancelled()).await;
     tasks.join_all().await;
+    for broker in tenants.all() {
+        audit::final_checkpoint(broker, clock::now()).await?;
+    }
     tenants.common.library.finish().await;
     tracing::info!("stopped");
     Ok(())
@@ -170,6 +176,7 @@ fn keep_tenant(tasks: &mut JoinSet<()>, broker: &Arc<Broker>, stop: &Cancellatio
     tasks.spawn(keep_authority(Arc::clone(broker), stop.clone()));
     tasks.spawn(keep_federations(Arc::clone(broker), stop.clone()));
     tasks.spawn(keep_exceptions(Arc::clone(broker), stop.clone()));
+    tasks.spawn(keep_audit(Arc::clone(broker), stop.clone()));
     tasks.spawn(databases::keep(Arc::clone(broker), stop.clone()));
 }
 
@@ -232,6 +239,15 @@ async fn keep_exceptions(broker: Arc<Broker>, stop: CancellationToken) {
     every(EXCEPTIONS_EVERY, &stop, || async {
         if let Err(error) = broker.tend_exceptions(clock::now()).await {
             tracing::error!(%error, "the exceptions were not looked at");
+        }
+    })
+    .await;
+}
+
+async fn keep_audit(broker: Arc<Broker>, stop: CancellationToken) {
+    every(AUDIT_EVERY, &stop, || async {
+        if let Err(error) = audit::tend(&broker, clock::now()).await {
+            tracing::error!(error = format!("{error:#}"), "the audit log was not signed");
         }
     })
     .await;

@@ -13,7 +13,7 @@ use verifier::{
     reference::ReferenceOutcome,
 };
 
-use crate::store::TenantId;
+use crate::store::{DecisionDigests, TenantId};
 
 /// Longest reason that is recorded, in bytes: reasons may quote what a guest sent.
 const REASON: usize = 2048;
@@ -108,6 +108,8 @@ pub(crate) struct DecisionRecord {
     pub(crate) code: Option<Code>,
     /// Whether the evidence was authenticated.
     pub(crate) authenticated: bool,
+    /// SHA-256 of the evidence, hex.
+    pub(crate) evidence_digest: String,
     /// The nonce that was answered.
     pub(crate) nonce: Nonce,
     /// Thumbprint of the guest's key (RFC 7638).
@@ -120,10 +122,25 @@ pub(crate) struct DecisionRecord {
     /// How it was judged, when it was authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) appraisal: Option<Box<RawValue>>,
+    /// The appraisal policy that was asked, for the audit log; it is in `appraisal`, too.
+    #[serde(skip)]
+    pub(crate) appraisal_policy: Option<String>,
     /// Every check in its order, and what to do next.
     pub(crate) explanation: Explanation,
     /// What became of each grant.
     pub(crate) grants: Vec<GrantRecord>,
+}
+
+impl DecisionRecord {
+    /// What the audit log says of it besides.
+    pub(crate) fn digests(&self) -> DecisionDigests {
+        let release = self.grants.first().map(|grant| grant.policy.to_string());
+        DecisionDigests {
+            evidence: Some(self.evidence_digest.clone()),
+            attestation: None,
+            policies: self.appraisal_policy.iter().cloned().chain(release).collect(),
+        }
+    }
 }
 
 /// How authenticated evidence was judged. With the claims it is all that the policies read, so that another policy can be

@@ -6,6 +6,7 @@
 
 mod admin;
 mod attest;
+mod audit;
 mod authority;
 #[doc(hidden)]
 pub mod benching;

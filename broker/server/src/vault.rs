@@ -141,11 +141,17 @@ impl Vault {
 
     /// Opens every key of one purpose, newest first.
     pub(crate) async fn keys(&self, purpose: KeyPurpose) -> Result<Vec<(ProtectedKey, SecretBytes)>, VaultError> {
-        let open = |key: ProtectedKey| {
-            let opened = self.root.open(&key_context(&self.tenant, purpose, &key.id), &key.envelope)?;
-            Ok((key, opened))
-        };
-        self.store.protected_keys(&self.tenant, purpose).await?.into_iter().map(open).collect()
+        self.store.protected_keys(&self.tenant, purpose).await?.into_iter().map(|key| self.open_key(key)).collect()
+    }
+
+    /// The same, with the retired ones.
+    pub(crate) async fn every_key(&self, purpose: KeyPurpose) -> Result<Vec<(ProtectedKey, SecretBytes)>, VaultError> {
+        self.store.every_protected_key(&self.tenant, purpose).await?.into_iter().map(|key| self.open_key(key)).collect()
+    }
+
+    fn open_key(&self, key: ProtectedKey) -> Result<(ProtectedKey, SecretBytes), VaultError> {
+        let opened = self.root.open(&key_context(&self.tenant, key.purpose, &key.id), &key.envelope)?;
+        Ok((key, opened))
     }
 }
 

@@ -132,7 +132,7 @@ pub(crate) async fn remove(
     Admin(administrator): Admin,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    if !broker.store.remove_federation(&broker.tenant, &name).await? {
+    if !broker.store.remove_federation(&broker.tenant, &name, clock::now()).await? {
         return Err(RequestError::NotFound { what: "federation" }.into());
     }
     tracing::warn!(trust_domain = name, by = administrator.name, "federation ended");

@@ -11,6 +11,7 @@ use axum::{
 use crate::broker::Broker;
 
 mod administrators;
+mod audit;
 mod database_roles;
 mod decisions;
 mod endorsements;
@@ -59,6 +60,9 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/enrollments/{name}/revoke", post(enrollments::revoke))
         .route("/administrators", get(administrators::list).post(administrators::add))
         .route("/administrators/{name}", delete(administrators::remove))
+        .route("/audit", get(audit::list))
+        .route("/audit/checkpoints", get(audit::checkpoints))
+        .route("/audit/keys", get(audit::keys))
         .route("/exceptions", get(exceptions::list).post(exceptions::add))
         .route("/exceptions/{name}", get(exceptions::show))
         .route("/exceptions/{name}/extend", post(exceptions::extend))

@@ -1,5 +1,6 @@
 //! From request to verdict: pure work for the processor, no I/O.
 
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use evidence_formats::{
     binding::BindingDigest,
     bundle::{Bundle, RawBundle},
@@ -124,9 +125,21 @@ fn not_authentic(error: &impl Coded) -> Verdict {
 }
 
 /// Parses the bundle and every item of it.
-pub(super) fn parse(raw: &RawBundle) -> Result<Evidence, RecordedReason> {
+pub(super) fn parse(raw: &RawBundle) -> Result<(Evidence, String), RecordedReason> {
     let bundle = Bundle::try_from(raw.clone()).map_err(|error| reason(&error))?;
-    Evidence::from_bundle(&bundle).map_err(|error| reason(&error))
+    let evidence = Evidence::from_bundle(&bundle).map_err(|error| reason(&error))?;
+    Ok((evidence, evidence_digest(&bundle)))
+}
+
+/// SHA-256, hex, over one line for each item in the order of their names: the name, a space, SHA-256 of its bytes in hex, a
+/// line feed. It is the same for a bundle in JSON and in CBOR.
+fn evidence_digest(bundle: &Bundle) -> String {
+    let mut all = Context::new(&SHA256);
+    for (name, item) in bundle.items() {
+        let line = format!("{} {}\n", name.as_str(), hex::encode(digest(&SHA256, &item.bytes)));
+        all.update(line.as_bytes());
+    }
+    hex::encode(all.finish())
 }
 
 fn reason(error: &impl Coded) -> RecordedReason {

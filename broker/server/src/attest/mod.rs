@@ -60,7 +60,9 @@ const SHORT: usize = 64 * 1024;
 /// A request with a live nonce, and when it came.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) request: AttestRequest,
+    pub(crate) request: Arc<AttestRequest>,
+    /// SHA-256 of the evidence, see [`judge::evidence_digest`].
+    pub(crate) evidence_digest: String,
     pub(crate) nonce: LiveNonce,
     /// The leases that are to be renewed, whose holder proved itself.
     pub(crate) renewal: Option<Renewal>,
@@ -90,14 +92,15 @@ pub(crate) async fn attest(
         Some(proof) => Some(renewal(broker, proof, &mut request, now).await?),
         None => None,
     };
-    let admitted = Arc::new(Admitted { request, nonce, renewal, trace_id, now, short });
-    let evidence = match parse_evidence(broker, &admitted).await? {
-        Ok(evidence) => evidence,
+    let request = Arc::new(request);
+    let (evidence, evidence_digest) = match parse_evidence(broker, &request, short).await? {
+        Ok(parsed) => parsed,
         Err(reason) => {
             count(broker, "refused", reason.code.as_str());
             return Err(Problem::new(StatusCode::FORBIDDEN, reason.code, reason.text));
         }
     };
+    let admitted = Arc::new(Admitted { request, evidence_digest, nonce, renewal, trace_id, now, short });
     let standing = enrolment::look_up(broker, &evidence).await?;
     let case = Arc::new(Case { evidence, standing });
     let judged = judge(broker, &admitted, &case).await?;
@@ -190,16 +193,17 @@ async fn parse(broker: &Arc<Broker>, body: Bytes, encoding: Encoding) -> Result<
     Ok(on_processor(Arc::clone(broker), move || AttestRequest::parse(&body, encoding)).await??)
 }
 
-/// The evidence, or why it is none; parsed where it arrives when it is short.
+/// The evidence and its digest, or why it is none; parsed where it arrives when it is short.
 async fn parse_evidence(
     broker: &Arc<Broker>,
-    admitted: &Arc<Admitted>,
-) -> Result<Result<Evidence, RecordedReason>, Problem> {
-    if admitted.short {
-        return Ok(judge::parse(&admitted.request.evidence));
+    request: &Arc<AttestRequest>,
+    short: bool,
+) -> Result<Result<(Evidence, String), RecordedReason>, Problem> {
+    if short {
+        return Ok(judge::parse(&request.evidence));
     }
-    let admitted = Arc::clone(admitted);
-    on_processor(Arc::clone(broker), move || judge::parse(&admitted.request.evidence)).await
+    let request = Arc::clone(request);
+    on_processor(Arc::clone(broker), move || judge::parse(&request.evidence)).await
 }
 
 fn refuse_nonce(broker: &Broker, error: NonceError) -> Problem {

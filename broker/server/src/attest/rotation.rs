@@ -29,7 +29,7 @@ pub(super) async fn apply(
                 tracing::info!(secret = metadata.name, version = metadata.version, "secret staged by its guest");
             }
             SecretChange::Promote { name, version } => {
-                if !broker.store.promote_secret(&broker.tenant, name, *version).await? {
+                if !broker.store.promote_secret(&broker.tenant, name, *version, admitted.now).await? {
                     return Err(RequestError::Conflict.into());
                 }
                 tracing::info!(secret = name, version, "secret promoted by its guest");

@@ -1,6 +1,6 @@
 //! The end of an attestation: everything is stored in one transaction, and only then answered.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::http::StatusCode;
 use evidence_formats::code::{Code, Coded};
@@ -219,11 +219,13 @@ fn refused(broker: &Broker, admitted: &Admitted, explanation: Explanation) -> De
         outcome: Outcome::Refused,
         code: None,
         authenticated: false,
+        evidence_digest: admitted.evidence_digest.clone(),
         nonce: admitted.nonce.nonce,
         tee_key: admitted.request.tee_key.thumbprint(),
         reasons: Vec::new(),
         claims: None,
         appraisal: None,
+        appraisal_policy: None,
         explanation,
         grants: Vec::new(),
     }
@@ -236,6 +238,7 @@ fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Res
         authenticated: true,
         claims: Some(to_raw_value(appraisal.claims())?),
         appraisal: Some(decision::written(appraisal, &broker.allowed_warnings)?),
+        appraisal_policy: appraisal.policy().map(ToString::to_string),
         reasons: bounded(reasons.collect()),
         ..refused(broker, admitted, Explanation::of_appraisal(appraisal))
     })
@@ -278,6 +281,7 @@ async fn store(
         code: record.code.map(|code| code.as_str().to_owned()),
         authenticated: record.authenticated,
         record: serde_json::to_string(record).map_err(|error| Problem::internal(&error))?,
+        digests: record.digests(),
     };
     let ends_guest = ends_guest(admitted, record);
     let nonce_expires_at = admitted.nonce.expires_at;
@@ -287,6 +291,9 @@ async fn store(
     match broker.store.settle(settlement).await? {
         Settled::Recorded => {
             broker.spent.insert(nonce);
+            if !record.authenticated {
+                broker.not_authentic.fetch_add(1, Ordering::Relaxed);
+            }
             let code = record.code.map_or("", Code::as_str);
             count(broker, record.outcome.as_str(), code);
             tracing::info!(attestation_id = record.id, outcome = record.outcome.as_str(), code, "attestation decided");

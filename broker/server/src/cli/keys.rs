@@ -64,6 +64,8 @@ enum Purpose {
     SshUserCa,
     /// SSH certificates of hosts
     SshHostCa,
+    /// Checkpoints of the audit log
+    AuditCheckpoint,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

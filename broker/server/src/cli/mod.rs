@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod administrators;
+mod audit;
 mod client;
 mod endorsements;
 mod enrollments;
@@ -72,6 +73,8 @@ enum Command {
     Administrators(administrators::Args),
     /// List the tenants of the broker
     Tenants(tenants::Args),
+    /// Show, export and check the audit log
+    Audit(audit::Args),
     /// End leases, and give none again to what is revoked
     Revoke(revoke::Args),
     /// Show, fetch and carry the vendors' certificates, revocation lists and TCB documents
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Exceptions(args) => exceptions::run(&args),
         Command::Administrators(args) => administrators::run(&args),
         Command::Tenants(args) => tenants::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Endorsements(args) => endorsements::run(&args),
         Command::Ssh(args) => ssh::run(&args),

@@ -133,6 +133,7 @@ impl Config {
             enrolment: tenant.enrolment,
             exceptions: tenant.exceptions,
             bridge: self.bridge.clone().filter(|_| tenant.bridge),
+            audit: self.audit.clone(),
             reference_values: tenant.reference_values,
             endorsements: self.endorsements.clone(),
             mirror: None,

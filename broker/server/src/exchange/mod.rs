@@ -49,8 +49,8 @@ use crate::{
     leases::Slot,
     metrics::ExchangeLabels,
     store::{
-        ExchangeOpening, ExchangeSettled, ExchangeSettlement, Ground, GroundKind, Lease, Spending, StoreError,
-        StoredDecision, UsedProof,
+        DecisionDigests, ExchangeOpening, ExchangeSettled, ExchangeSettlement, Ground, GroundKind, Lease, Spending,
+        StoreError, StoredDecision, UsedProof,
     },
 };
 
@@ -274,6 +274,11 @@ fn settlement(
         code: written.code.map(|code| code.as_str().to_owned()),
         authenticated: true,
         record: written.text,
+        digests: DecisionDigests {
+            evidence: None,
+            attestation: Some(happened.attested.lease().decision.clone()),
+            policies: happened.judged.map(|judged| judged.policy.to_string()).into_iter().collect(),
+        },
     };
     ExchangeSettlement { proof, decision, opening }
 }

@@ -97,7 +97,8 @@ const fn algorithm(purpose: KeyPurpose) -> Option<SignatureAlgorithm> {
         | KeyPurpose::TokenEs256
         | KeyPurpose::JwtSvid
         | KeyPurpose::SshUserCa
-        | KeyPurpose::SshHostCa => Some(SignatureAlgorithm::Es256),
+        | KeyPurpose::SshHostCa
+        | KeyPurpose::AuditCheckpoint => Some(SignatureAlgorithm::Es256),
         KeyPurpose::TokenRs256 => Some(SignatureAlgorithm::Rs256),
         KeyPurpose::X509Ca | KeyPurpose::Nonce | KeyPurpose::Lease | KeyPurpose::DatabasePassword => None,
     }

@@ -2,7 +2,7 @@
 
 use verifier::Timestamp;
 
-use super::{Ground, Opening, StoreFuture, TenantId};
+use super::{DecisionDigests, Ground, Opening, StoreFuture, TenantId};
 
 /// A decision as stored: what is searched for beside the full record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) struct StoredDecision {
     pub(crate) authenticated: bool,
     /// The whole record as JSON.
     pub(crate) record: String,
+    /// What the audit log says of it besides.
+    pub(crate) digests: DecisionDigests,
 }
 
 /// What one attestation writes: all of it or nothing.

@@ -103,7 +103,12 @@ pub(crate) trait FederationStore {
     ) -> StoreFuture<'a, ()>;
 
     /// Ends a relationship; whether there was one.
-    fn remove_federation<'a>(&'a self, tenant: &'a TenantId, trust_domain: &'a str) -> StoreFuture<'a, bool>;
+    fn remove_federation<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        trust_domain: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool>;
 
     /// Takes the right to fetch a bundle that is due at `now`, until `until`; whether nobody else has it.
     fn claim_federation<'a>(&'a self, id: &'a str, now: Timestamp, until: Timestamp) -> StoreFuture<'a, bool>;

@@ -31,11 +31,13 @@ pub(crate) enum KeyPurpose {
     SshHostCa,
     /// Derives the passwords of database roles.
     DatabasePassword,
+    /// Signs checkpoints of the audit log.
+    AuditCheckpoint,
 }
 
 impl KeyPurpose {
     /// Those that sign, each with keys of its own.
-    pub(crate) const SIGNING: [Self; 7] = [
+    pub(crate) const SIGNING: [Self; 8] = [
         Self::AttestationResult,
         Self::TokenRs256,
         Self::TokenEs256,
@@ -43,6 +45,7 @@ impl KeyPurpose {
         Self::X509Ca,
         Self::SshUserCa,
         Self::SshHostCa,
+        Self::AuditCheckpoint,
     ];
 
     /// As written in the store and in the envelope's associated data.
@@ -58,6 +61,7 @@ impl KeyPurpose {
             Self::SshUserCa => "ssh-user-ca",
             Self::SshHostCa => "ssh-host-ca",
             Self::DatabasePassword => "database-password",
+            Self::AuditCheckpoint => "audit-checkpoint",
         }
     }
 }
@@ -178,6 +182,13 @@ pub(crate) enum Removed {
 pub(crate) trait KeyStore {
     /// Keys of one purpose that are not retired, newest first.
     fn protected_keys<'a>(&'a self, tenant: &'a TenantId, purpose: KeyPurpose) -> StoreFuture<'a, Vec<ProtectedKey>>;
+
+    /// Every key that a purpose ever had, retired ones too, newest first.
+    fn every_protected_key<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        purpose: KeyPurpose,
+    ) -> StoreFuture<'a, Vec<ProtectedKey>>;
 
     /// Stores a key.
     fn insert_protected_key<'a>(&'a self, tenant: &'a TenantId, key: &'a ProtectedKey) -> StoreFuture<'a, ()>;

@@ -8,6 +8,7 @@ use std::{fmt, future::Future, pin::Pin};
 use thiserror::Error;
 use verifier::reference::ReferenceError;
 
+mod audit;
 mod credentials;
 mod decisions;
 mod endorsements;
@@ -25,6 +26,7 @@ mod secrets;
 pub(crate) mod sqlite;
 mod tenants;
 
+pub(crate) use audit::{AuditQuery, AuditRetention, AuditStore, DecisionDigests, StoredCheckpoint};
 pub(crate) use credentials::{CredentialStore, DATABASE_ROLE, EndingRole, RoleIntent, StandingRole};
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision, TpmCounters};
 pub(crate) use endorsements::{EndorsementStore, StoredEndorsement};
@@ -57,7 +59,8 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 
 /// Everything that a broker stores.
 pub(crate) trait Store:
-    CredentialStore
+    AuditStore
+    + CredentialStore
     + DecisionStore
     + EndorsementStore
     + EnrolmentStore
@@ -134,6 +137,11 @@ impl TenantId {
     /// The tenant that exists from the start.
     pub(crate) fn default_tenant() -> Self {
         Self("default".to_owned())
+    }
+
+    /// A tenant as a row of the store names it.
+    pub(crate) const fn stored(name: String) -> Self {
+        Self(name)
     }
 
     /// The name.

@@ -98,7 +98,13 @@ pub(crate) trait SecretStore {
     ) -> StoreFuture<'a, Option<SecretVersion>>;
 
     /// Makes a staged version what `name` stands for; `false` when it is not staged, or a newer one came meanwhile.
-    fn promote_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, version: u32) -> StoreFuture<'a, bool>;
+    fn promote_secret<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        version: u32,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool>;
 
     /// Erases the content of every version of `name` before `below`; says how many there were.
     fn retire_secrets<'a>(

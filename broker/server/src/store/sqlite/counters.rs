@@ -92,6 +92,7 @@ mod tests {
             code: None,
             authenticated: true,
             record: "{}".to_owned(),
+            digests: crate::store::DecisionDigests::default(),
         };
         let counters = TpmCounters {
             ak_key: "key".to_owned(),

@@ -60,6 +60,7 @@ fn settlement(nonce: u8, lease: &str, renews: bool) -> Settlement {
         code: None,
         authenticated: true,
         record: "{}".to_owned(),
+        digests: crate::store::DecisionDigests::default(),
     };
     Settlement {
         nonce: [nonce; 32],

@@ -126,6 +126,7 @@ mod tests {
             code: None,
             authenticated,
             record: format!("{{\"id\":\"{id}\"}}"),
+            digests: crate::store::DecisionDigests::default(),
         };
         Settlement {
             nonce: [nonce; 32],

@@ -1,5 +1,6 @@
 //! Enrolments in SQLite.
 
+use serde_json::json;
 use sqlx::{Row, sqlite::SqliteRow};
 use verifier::{Timestamp, tpm::AkProvenance};
 
@@ -8,8 +9,9 @@ use super::{
         Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered,
         StoreError, StoreFuture, StoredEk, TenantId,
     },
-    SqliteStore,
+    SqliteStore, audit,
 };
+use crate::audit::Kind;
 
 const COLUMNS: &str = "ak_name, ek_name, ek_public, provenance, details, owner, reason, state, requested_at, approved_by, \
                        enrolled_at, revoked_by, revoked_at";
@@ -118,6 +120,12 @@ impl EnrolmentStore for SqliteStore {
                 .bind(record.approved.as_ref().map(|act| act.at.as_unix()))
                 .execute(&mut *transaction)
                 .await?;
+            let body = json!({
+                "ak_name": record.ak_name, "ek_name": record.ek.as_ref().map(|ek| &ek.name),
+                "provenance": record.provenance.as_str(), "state": record.state.as_str(), "owner": record.owner,
+                "by": record.approved.as_ref().map(|act| &act.by),
+            });
+            audit::append(&mut transaction, tenant, record.requested_at, Kind::EnrolmentAdded, body).await?;
             transaction.commit().await?;
             Ok(Registered::New)
         })
@@ -164,6 +172,7 @@ impl EnrolmentStore for SqliteStore {
         act: &'a Act,
     ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let changed = sqlx::query(
                 "UPDATE enrolments SET state = 'enrolled', owner = ?, approved_by = ?, enrolled_at = ?
                  WHERE tenant = ? AND ak_name = ? AND state = 'awaiting-approval'",
@@ -173,8 +182,13 @@ impl EnrolmentStore for SqliteStore {
             .bind(act.at.as_unix())
             .bind(tenant.as_str())
             .bind(ak_name)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if changed.rows_affected() == 1 {
+                let body = json!({"ak_name": ak_name, "owner": owner, "by": act.by});
+                audit::append(&mut transaction, tenant, act.at, Kind::EnrolmentApproved, body).await?;
+            }
+            transaction.commit().await?;
             Ok(changed.rows_affected() == 1)
         })
     }
@@ -208,6 +222,8 @@ impl EnrolmentStore for SqliteStore {
                         .execute(&mut *transaction)
                         .await?;
                 }
+                let body = json!({"ak_name": ak_name, "reason": reason, "by": act.by});
+                audit::append(&mut transaction, tenant, act.at, Kind::EnrolmentRevoked, body).await?;
             }
             transaction.commit().await?;
             Ok(changed.rows_affected() == 1)

@@ -9,8 +9,9 @@ use super::{
         Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice, StoreError,
         StoreFuture, TenantId,
     },
-    SqliteStore, to_i64, to_u64,
+    SqliteStore, audit, to_i64, to_u64,
 };
+use crate::audit::Kind;
 
 /// Seconds.
 const MINUTE: i64 = 60;
@@ -206,7 +207,7 @@ async fn add(connection: &mut SqliteConnection, tenant: &TenantId, exception: &E
     .execute(&mut *connection)
     .await?;
     let detail = format!("until {}: {}", exception.expires_at, exception.reason);
-    record(connection, exception, ("added", &exception.author, &detail), now).await?;
+    record(connection, tenant, exception, ("added", &exception.author, &detail), now).await?;
     tell(connection, tenant, exception, "exception-added", json!({"by": exception.author}), now).await?;
     Ok(Added::Yes)
 }
@@ -237,7 +238,7 @@ async fn hand_over(
         .await?;
     let Handover { client, source, version, .. } = handover;
     let detail = format!("version {version} to {source}");
-    record(connection, &exception, ("used", client, &detail), now).await?;
+    record(connection, tenant, &exception, ("used", client, &detail), now).await?;
     let data = json!({"client": client, "source": source, "version": version, "uses": uses});
     tell(connection, tenant, &exception, "exception-used", data, now).await?;
     Ok(HandedOver::Counted(uses))
@@ -283,7 +284,7 @@ async fn alert(
             .execute(&mut *connection)
             .await?;
         let detail = format!("ends at {}, within {days} days", exception.expires_at);
-        record(connection, &exception, ("ending", BROKER, &detail), now).await?;
+        record(connection, tenant, &exception, ("ending", BROKER, &detail), now).await?;
         tell(connection, tenant, &exception, "exception-ending", json!({"within_days": days}), now).await?;
         notices.push(Notice { exception, within_days: Some(days) });
     }
@@ -323,7 +324,7 @@ async fn end(
         .bind(&exception.id)
         .execute(&mut *connection)
         .await?;
-    record(connection, exception, ("ended", by, &format!("{cause}: {detail}")), now).await?;
+    record(connection, tenant, exception, ("ended", by, &format!("{cause}: {detail}")), now).await?;
     let data = json!({"cause": cause, "by": by, "uses": exception.uses});
     tell(connection, tenant, exception, "exception-ended", data, now).await
 }
@@ -338,9 +339,10 @@ async fn live(connection: &mut SqliteConnection, tenant: &TenantId, id: &str) ->
     row.as_ref().map(exception_of).transpose()
 }
 
-/// Writes history.
+/// Writes history, and the audit log.
 async fn record(
     connection: &mut SqliteConnection,
+    tenant: &TenantId,
     exception: &Exception,
     (act, by, detail): (&str, &str, &str),
     now: Timestamp,
@@ -351,9 +353,13 @@ async fn record(
         .bind(act)
         .bind(by)
         .bind(detail)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(())
+    let body = json!({
+        "exception": exception.id, "name": exception.name, "system": exception.system, "secret": exception.secret,
+        "act": act, "by": by, "detail": detail,
+    });
+    audit::append(connection, tenant, now, Kind::Exception, body).await
 }
 
 /// Tells the event streams.

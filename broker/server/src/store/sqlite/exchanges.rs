@@ -1,5 +1,6 @@
 //! Token exchanges in SQLite.
 
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 use verifier::Timestamp;
 
@@ -8,10 +9,11 @@ use super::{
         ExchangeOpening, ExchangeSettled, ExchangeSettlement, ExchangeStore, Ground, GroundKind, HeldLease, Spending,
         StoreError, StoreFuture, StoredDecision, TenantId,
     },
-    SqliteStore,
+    SqliteStore, audit,
     leases::lease_of,
     to_i64,
 };
+use crate::audit::Kind;
 
 /// Seconds that a proof stays after it expired, so that a clock that is set back cannot revive it.
 const PROOF_GRACE: i64 = 3600;
@@ -101,7 +103,32 @@ async fn settle(
     if let Some(opening) = opening {
         open(connection, decision, opening).await?;
     }
+    record(connection, decision, opening.as_ref()).await?;
     Ok(ExchangeSettled::Recorded)
+}
+
+/// Into the audit log: what was exchanged on which attestation, and what came of it.
+async fn record(
+    connection: &mut SqliteConnection,
+    decision: &StoredDecision,
+    opening: Option<&ExchangeOpening>,
+) -> Result<(), StoreError> {
+    let lease = opening.map(|opening| {
+        let lease = &opening.lease;
+        json!({"id": lease.id, "kind": lease.kind, "name": lease.name, "version": lease.version,
+               "expires_at": lease.expires_at})
+    });
+    let body = json!({
+        "exchange": decision.id,
+        "attestation": decision.digests.attestation,
+        "outcome": decision.outcome,
+        "code": decision.code,
+        "record_digest": audit::digest_of(&decision.record),
+        "policies": decision.digests.policies,
+        "guest": opening.map(|opening| &opening.guest),
+        "lease": lease,
+    });
+    audit::append(connection, &decision.tenant, decision.decided_at, Kind::ExchangeDecided, body).await
 }
 
 /// Why it may not be opened, if so: this transaction and the one that ends a lease come one after the other.

@@ -1,5 +1,6 @@
 //! Federation relationships in SQLite.
 
+use serde_json::json;
 use sqlx::{Row, sqlite::SqliteRow};
 use verifier::Timestamp;
 
@@ -7,8 +8,9 @@ use super::{
     super::{
         Federation, FederationProfile, FederationStore, Fetched, StoreError, StoreFuture, StoredFederation, TenantId,
     },
-    SqliteStore, to_i64, to_u32,
+    SqliteStore, audit, to_i64, to_u32,
 };
+use crate::audit::Kind;
 
 impl FederationStore for SqliteStore {
     fn federations<'a>(&'a self, tenant: &'a TenantId) -> StoreFuture<'a, Vec<StoredFederation>> {
@@ -33,6 +35,7 @@ impl FederationStore for SqliteStore {
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let sequence = bundle.and_then(|bundle| bundle.sequence);
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let inserted = sqlx::query(
                 "INSERT INTO federations (id, tenant, trust_domain, url, profile, endpoint, roots, longest_age, author,
                                           created_at, bundle, sequence, fetched_at, changed_at, next_at)
@@ -51,19 +54,39 @@ impl FederationStore for SqliteStore {
             .bind(bundle.map(|bundle| bundle.bundle))
             .bind(sequence.map(|sequence| to_i64("bundle sequence", sequence)).transpose()?)
             .bind(bundle.map(|bundle| bundle.at.as_unix()))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
-            if inserted.rows_affected() == 0 { Err(StoreError::Conflict) } else { Ok(()) }
+            if inserted.rows_affected() == 0 {
+                return Err(StoreError::Conflict);
+            }
+            let body = json!({
+                "id": federation.id, "trust_domain": federation.trust_domain, "url": federation.url,
+                "profile": federation.profile.as_str(), "by": federation.author,
+            });
+            audit::append(&mut transaction, tenant, federation.created_at, Kind::FederationAdded, body).await?;
+            transaction.commit().await?;
+            Ok(())
         })
     }
 
-    fn remove_federation<'a>(&'a self, tenant: &'a TenantId, trust_domain: &'a str) -> StoreFuture<'a, bool> {
+    fn remove_federation<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        trust_domain: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let removed = sqlx::query("DELETE FROM federations WHERE tenant = ? AND trust_domain = ?")
                 .bind(tenant.as_str())
                 .bind(trust_domain)
-                .execute(&self.pool)
+                .execute(&mut *transaction)
                 .await?;
+            if removed.rows_affected() > 0 {
+                let body = json!({"trust_domain": trust_domain});
+                audit::append(&mut transaction, tenant, now, Kind::FederationRemoved, body).await?;
+            }
+            transaction.commit().await?;
             Ok(removed.rows_affected() > 0)
         })
     }

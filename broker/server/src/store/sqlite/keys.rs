@@ -1,14 +1,16 @@
 //! The keys and administrators of tenants in SQLite.
 
-use sqlx::Row;
+use serde_json::json;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
     super::{
         Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Role, StoreError, StoreFuture, TenantId,
     },
-    SqliteStore,
+    SqliteStore, audit,
 };
+use crate::audit::Kind;
 
 impl KeyStore for SqliteStore {
     fn protected_keys<'a>(&'a self, tenant: &'a TenantId, purpose: KeyPurpose) -> StoreFuture<'a, Vec<ProtectedKey>> {
@@ -21,22 +23,31 @@ impl KeyStore for SqliteStore {
             .bind(purpose.as_str())
             .fetch_all(&self.pool)
             .await?;
-            rows.iter()
-                .map(|row| {
-                    Ok(ProtectedKey {
-                        id: row.try_get("id")?,
-                        purpose,
-                        envelope: row.try_get("envelope")?,
-                        created_at: Timestamp::from_unix(row.try_get("created_at")?),
-                        active_at: Timestamp::from_unix(row.try_get("active_at")?),
-                    })
-                })
-                .collect()
+            rows.iter().map(|row| key_of(row, purpose)).collect()
+        })
+    }
+
+    fn every_protected_key<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        purpose: KeyPurpose,
+    ) -> StoreFuture<'a, Vec<ProtectedKey>> {
+        Box::pin(async move {
+            let rows = sqlx::query(
+                "SELECT id, envelope, created_at, active_at FROM protected_keys
+                 WHERE tenant = ? AND purpose = ? ORDER BY created_at DESC, id",
+            )
+            .bind(tenant.as_str())
+            .bind(purpose.as_str())
+            .fetch_all(&self.pool)
+            .await?;
+            rows.iter().map(|row| key_of(row, purpose)).collect()
         })
     }
 
     fn insert_protected_key<'a>(&'a self, tenant: &'a TenantId, key: &'a ProtectedKey) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query(
                 "INSERT INTO protected_keys (tenant, id, purpose, envelope, created_at, active_at) VALUES (?, ?, ?, ?, ?, ?)",
             )
@@ -46,8 +57,10 @@ impl KeyStore for SqliteStore {
             .bind(&key.envelope)
             .bind(key.created_at.as_unix())
             .bind(key.active_at.as_unix())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            record_key(&mut transaction, tenant, key).await?;
+            transaction.commit().await?;
             Ok(())
         })
     }
@@ -59,6 +72,7 @@ impl KeyStore for SqliteStore {
         after: &'a str,
     ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let inserted = sqlx::query(
                 "INSERT INTO protected_keys (tenant, id, purpose, envelope, created_at, active_at)
                  SELECT ?7, ?1, ?2, ?3, ?4, ?5
@@ -77,8 +91,12 @@ impl KeyStore for SqliteStore {
             .bind(key.active_at.as_unix())
             .bind(after)
             .bind(tenant.as_str())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if inserted.rows_affected() > 0 {
+                record_key(&mut transaction, tenant, key).await?;
+            }
+            transaction.commit().await?;
             Ok(inserted.rows_affected() > 0)
         })
     }
@@ -110,6 +128,7 @@ impl KeyStore for SqliteStore {
         now: Timestamp,
     ) -> StoreFuture<'a, u64> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let retired = sqlx::query(
                 "UPDATE protected_keys SET retired_at = ?
                  WHERE tenant = ? AND purpose = ? AND id <> ? AND retired_at IS NULL",
@@ -118,8 +137,13 @@ impl KeyStore for SqliteStore {
             .bind(tenant.as_str())
             .bind(purpose.as_str())
             .bind(keep)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if retired.rows_affected() > 0 {
+                let body = json!({"purpose": purpose.as_str(), "keeps": keep, "retired": retired.rows_affected()});
+                audit::append(&mut transaction, tenant, now, Kind::KeyRetired, body).await?;
+            }
+            transaction.commit().await?;
             Ok(retired.rows_affected())
         })
     }
@@ -152,6 +176,7 @@ impl KeyStore for SqliteStore {
         now: Timestamp,
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let inserted = sqlx::query(
                 "INSERT INTO administrators (tenant, fingerprint, name, role, created_at) VALUES (?, ?, ?, ?, ?)
                  ON CONFLICT DO NOTHING",
@@ -161,9 +186,18 @@ impl KeyStore for SqliteStore {
             .bind(&administrator.name)
             .bind(administrator.role.as_str())
             .bind(now.as_unix())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
-            if inserted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+            if inserted.rows_affected() != 1 {
+                return Err(StoreError::Conflict);
+            }
+            let body = json!({
+                "name": administrator.name, "role": administrator.role.as_str(),
+                "fingerprint": hex::encode(administrator.fingerprint),
+            });
+            audit::append(&mut transaction, tenant, now, Kind::AdministratorAdded, body).await?;
+            transaction.commit().await?;
+            Ok(())
         })
     }
 
@@ -220,8 +254,29 @@ impl KeyStore for SqliteStore {
             if left.is_none() {
                 return Ok(Removed::Last);
             }
+            let body = json!({"name": name});
+            audit::append(&mut transaction, tenant, now, Kind::AdministratorRemoved, body).await?;
             transaction.commit().await?;
             Ok(Removed::Yes)
         })
     }
+}
+
+async fn record_key(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    key: &ProtectedKey,
+) -> Result<(), StoreError> {
+    let body = json!({"id": key.id, "purpose": key.purpose.as_str(), "active_at": key.active_at});
+    audit::append(connection, tenant, key.created_at, Kind::KeyMade, body).await
+}
+
+fn key_of(row: &SqliteRow, purpose: KeyPurpose) -> Result<ProtectedKey, StoreError> {
+    Ok(ProtectedKey {
+        id: row.try_get("id")?,
+        purpose,
+        envelope: row.try_get("envelope")?,
+        created_at: Timestamp::from_unix(row.try_get("created_at")?),
+        active_at: Timestamp::from_unix(row.try_get("active_at")?),
+    })
 }

@@ -54,6 +54,7 @@ fn settlement(nonce: u8, decision: &str, opening: Option<Opening>) -> Settlement
         code: None,
         authenticated: true,
         record: "{}".to_owned(),
+        digests: crate::store::DecisionDigests::default(),
     };
     let nonce_expires_at = NOW.plus_seconds(300);
     Settlement { nonce: [nonce; 32], nonce_expires_at, decision, counters: None, opening, ends_guest: None }

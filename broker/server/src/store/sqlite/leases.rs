@@ -1,6 +1,7 @@
 //! Leases, guests, revocations and events in SQLite.
 
 use evidence_formats::guest_report::GuestReport;
+use serde_json::json;
 use sqlx::{Row, sqlite::SqliteRow};
 use verifier::Timestamp;
 
@@ -9,8 +10,9 @@ use super::{
         EndCause, Ground, GroundKind, GuestQuery, GuestReported, LeaseEvent, LeaseSelector, LeaseStore, Revocation,
         StoreError, StoreFuture, StoredGuest, StoredLease, TenantId, WorkloadSummary,
     },
-    SqliteStore, ends, to_i64, to_u32, to_u64,
+    SqliteStore, audit, ends, to_i64, to_u32, to_u64,
 };
+use crate::audit::Kind;
 
 /// Seconds that an ended lease stays: longer than anything that it vouched for.
 const KEEP_ENDED: i64 = 24 * 3600;
@@ -178,6 +180,12 @@ impl LeaseStore for SqliteStore {
                 return Err(StoreError::Conflict);
             }
             let selector = LeaseSelector::Ground(ground);
+            // The cause before its effects.
+            let body = json!({
+                "id": revocation.id, "revoked": ground.kind.as_str(), "value": ground.value,
+                "reason": revocation.reason, "by": revocation.author,
+            });
+            audit::append(&mut transaction, tenant, revocation.created_at, Kind::RevocationAdded, body).await?;
             let ended = ends::end(&mut transaction, tenant, selector, EndCause::Revoked, revocation.created_at).await?;
             transaction.commit().await?;
             Ok(ended)
@@ -186,13 +194,18 @@ impl LeaseStore for SqliteStore {
 
     fn lift_revocation<'a>(&'a self, tenant: &'a TenantId, id: &'a str, now: Timestamp) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let lifted =
                 sqlx::query("UPDATE revocations SET lifted_at = ? WHERE tenant = ? AND id = ? AND lifted_at IS NULL")
                     .bind(now.as_unix())
                     .bind(tenant.as_str())
                     .bind(id)
-                    .execute(&self.pool)
+                    .execute(&mut *transaction)
                     .await?;
+            if lifted.rows_affected() > 0 {
+                audit::append(&mut transaction, tenant, now, Kind::RevocationLifted, json!({"id": id})).await?;
+            }
+            transaction.commit().await?;
             Ok(lifted.rows_affected() > 0)
         })
     }

@@ -9,6 +9,9 @@ use sqlx::{
 
 use super::{Store, StoreError, StoreFuture};
 
+mod audit;
+#[cfg(test)]
+mod audit_tests;
 mod counters;
 #[cfg(test)]
 mod credential_tests;

@@ -1,5 +1,6 @@
 //! Reference sets in SQLite.
 
+use serde_json::json;
 use sqlx::{Row, Sqlite, SqliteConnection, Transaction, sqlite::SqliteRow};
 use verifier::{
     Timestamp,
@@ -11,8 +12,9 @@ use super::{
         EndCause, Ground, LeaseSelector, ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource,
         ReferenceStore, StoreError, StoreFuture, StoredReferenceSet, TenantId,
     },
-    SqliteStore, ends, to_u32,
+    SqliteStore, audit, ends, to_u32,
 };
+use crate::audit::Kind;
 
 /// Every column of one tenant's sets.
 macro_rules! select {
@@ -228,9 +230,13 @@ async fn record(
     .bind(&event.reason)
     .bind(&event.digest)
     .bind(event.leases_ended)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let body = json!({
+        "id": event.id, "version": event.version, "change": event.change, "effective_at": event.effective_at,
+        "digest": event.digest, "reason": event.reason, "by": event.author, "leases_ended": event.leases_ended,
+    });
+    audit::append(connection, tenant, event.changed_at, Kind::ReferenceChanged, body).await
 }
 
 fn unreadable(set: &StoredReferenceSet, error: &serde_json::Error) -> StoreError {

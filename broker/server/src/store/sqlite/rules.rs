@@ -1,12 +1,14 @@
 //! Policies in SQLite.
 
+use serde_json::json;
 use sqlx::{Row, Sqlite, Transaction, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
     super::{PolicyKind, PolicyVersion, RuleStore, StoreError, StoreFuture, TenantId},
-    SqliteStore, to_u32,
+    SqliteStore, audit, to_u32,
 };
+use crate::audit::Kind;
 
 impl RuleStore for SqliteStore {
     fn rulebook_generation(&self) -> StoreFuture<'_, u64> {
@@ -37,6 +39,11 @@ impl RuleStore for SqliteStore {
             .fetch_one(&mut *transaction)
             .await?;
             let version = to_u32("policy version", row.try_get("version")?)?;
+            let body = json!({
+                "policy": policy.kind.as_str(), "version": version, "digest": policy.digest, "by": policy.author,
+                "restores": policy.restores,
+            });
+            audit::append(&mut transaction, tenant, policy.created_at, Kind::PolicySet, body).await?;
             transaction.commit().await?;
             Ok(version)
         })

@@ -1,12 +1,14 @@
 //! Secrets in SQLite.
 
+use serde_json::json;
 use sqlx::{Row, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
     super::{Rotation, SecretMetadata, SecretStore, SecretVersion, StoreError, StoreFuture, TenantId},
-    SqliteStore, to_u32,
+    SqliteStore, audit, to_u32,
 };
+use crate::audit::Kind;
 
 impl SecretStore for SqliteStore {
     fn next_secret_version<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, u32> {
@@ -28,6 +30,7 @@ impl SecretStore for SqliteStore {
         envelope: &'a [u8],
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let inserted = sqlx::query(
                 "INSERT INTO secrets (tenant, name, version, envelope, workloads, bridge, rotation, staged, created_by,
                  created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -43,9 +46,19 @@ impl SecretStore for SqliteStore {
             .bind(metadata.staged)
             .bind(&metadata.created_by)
             .bind(metadata.created_at.as_unix())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
-            if inserted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+            if inserted.rows_affected() != 1 {
+                return Err(StoreError::Conflict);
+            }
+            let body = json!({
+                "name": metadata.name, "version": metadata.version, "workloads": metadata.workloads,
+                "bridge": metadata.bridge, "rotation": metadata.rotation.as_str(), "staged": metadata.staged,
+                "by": metadata.created_by,
+            });
+            audit::append(&mut transaction, tenant, metadata.created_at, Kind::SecretStored, body).await?;
+            transaction.commit().await?;
+            Ok(())
         })
     }
 
@@ -97,8 +110,15 @@ impl SecretStore for SqliteStore {
         })
     }
 
-    fn promote_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, version: u32) -> StoreFuture<'a, bool> {
+    fn promote_secret<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        version: u32,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let promoted = sqlx::query(
                 "UPDATE secrets SET staged = 0
                  WHERE tenant = ?1 AND name = ?2 AND version = ?3 AND staged = 1 AND envelope IS NOT NULL
@@ -107,8 +127,13 @@ impl SecretStore for SqliteStore {
             .bind(tenant.as_str())
             .bind(name)
             .bind(version)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if promoted.rows_affected() == 1 {
+                let body = json!({"name": name, "version": version});
+                audit::append(&mut transaction, tenant, now, Kind::SecretPromoted, body).await?;
+            }
+            transaction.commit().await?;
             Ok(promoted.rows_affected() == 1)
         })
     }
@@ -121,6 +146,7 @@ impl SecretStore for SqliteStore {
         now: Timestamp,
     ) -> StoreFuture<'a, u64> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let retired = sqlx::query(
                 "UPDATE secrets SET envelope = NULL, staged = 0, deleted_at = ?
                  WHERE tenant = ? AND name = ? AND version < ? AND envelope IS NOT NULL",
@@ -129,8 +155,13 @@ impl SecretStore for SqliteStore {
             .bind(tenant.as_str())
             .bind(name)
             .bind(below)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if retired.rows_affected() > 0 {
+                let body = json!({"name": name, "below": below, "versions": retired.rows_affected()});
+                audit::append(&mut transaction, tenant, now, Kind::SecretRetired, body).await?;
+            }
+            transaction.commit().await?;
             Ok(retired.rows_affected())
         })
     }
@@ -168,6 +199,7 @@ impl SecretStore for SqliteStore {
 
     fn delete_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, now: Timestamp) -> StoreFuture<'a, u64> {
         Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let deleted = sqlx::query(
                 "UPDATE secrets SET envelope = NULL, staged = 0, deleted_at = ?
                  WHERE tenant = ? AND name = ? AND envelope IS NOT NULL",
@@ -175,8 +207,13 @@ impl SecretStore for SqliteStore {
             .bind(now.as_unix())
             .bind(tenant.as_str())
             .bind(name)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+            if deleted.rows_affected() > 0 {
+                let body = json!({"name": name, "versions": deleted.rows_affected()});
+                audit::append(&mut transaction, tenant, now, Kind::SecretErased, body).await?;
+            }
+            transaction.commit().await?;
             Ok(deleted.rows_affected())
         })
     }

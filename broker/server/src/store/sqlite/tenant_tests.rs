@@ -43,6 +43,7 @@ fn settlement(whose: &str, number: u8) -> Settlement {
         code: None,
         authenticated: true,
         record: format!("{{\"id\":\"{id}\"}}"),
+        digests: crate::store::DecisionDigests::default(),
     };
     let guest = GuestRecord {
         id: id.clone(),

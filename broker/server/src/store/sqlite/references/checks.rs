@@ -49,6 +49,7 @@ fn settlement(nonce: u8, rests_on: &[u32]) -> Settlement {
         code: None,
         authenticated: true,
         record: "{}".to_owned(),
+        digests: crate::store::DecisionDigests::default(),
     };
     let lease = Lease {
         id: format!("lease-{nonce}"),
