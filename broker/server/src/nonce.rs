@@ -1,9 +1,11 @@
 //! Challenges that cost no write: the nonce itself says when it expires and that this broker made it.
 //!
-//! Layout of the 32 bytes: 12 random ‖ 4 expiry (seconds since the epoch, big endian) ‖ 16 MAC. The MAC is HMAC-SHA-256,
-//! cut to 128 bits, over a label, the random part and the expiry, under a key that all replicas share: nobody else can
+//! Layout of the 32 bytes: 4 expiry (seconds since the epoch, big endian) ‖ 12 random ‖ 16 MAC. The MAC is HMAC-SHA-256,
+//! cut to 128 bits, over a label, the expiry and the random part, under a key that all replicas share: nobody else can
 //! make a nonce or extend one. The 96 random bits together with the expiry make two nonces differ; if two ever were the
 //! same, the second would be refused as replayed, which is safe.
+//!
+//! The expiry comes first so that nonces of one time stand side by side where the store remembers the spent ones.
 //!
 //! That a nonce is used once is not decided here but by the store, see [`crate::store::DecisionStore::settle`].
 
@@ -27,7 +29,7 @@ use verifier::Timestamp;
 use zeroize::Zeroizing;
 
 /// Separates this use of the key from every other one.
-const LABEL: &[u8] = b"countersign nonce v1";
+const LABEL: &[u8] = b"countersign nonce v2";
 /// Length of the key in bytes.
 pub(crate) const KEY_LENGTH: usize = 32;
 
@@ -130,16 +132,16 @@ impl NonceKey {
         let expiry = u32::try_from(expires_at.as_unix()).map_err(|_after_2106| NoNonce)?.to_be_bytes();
         let mut random = [0; 12];
         SystemRandom::new().fill(&mut random).map_err(|_unspecified| NoNonce)?;
-        let mac = self.mac(&random, expiry);
-        let mut parts = random.into_iter().chain(expiry).chain(mac);
+        let mac = self.mac(expiry, &random);
+        let mut parts = expiry.into_iter().chain(random).chain(mac);
         Ok(Nonce(std::array::from_fn(|_| parts.next().unwrap_or_default())))
     }
 
     /// Checks MAC (in constant time), then expiry.
     pub(crate) fn recognise(&self, nonce: &Nonce, now: Timestamp) -> Result<LiveNonce, NonceError> {
-        let (random, rest) = nonce.as_bytes().split_first_chunk::<12>().ok_or(NonceError::Unknown)?;
-        let (expiry, mac) = rest.split_first_chunk::<4>().ok_or(NonceError::Unknown)?;
-        constant_time::verify_slices_are_equal(&self.mac(random, *expiry), mac)
+        let (expiry, rest) = nonce.as_bytes().split_first_chunk::<4>().ok_or(NonceError::Unknown)?;
+        let (random, mac) = rest.split_first_chunk::<12>().ok_or(NonceError::Unknown)?;
+        constant_time::verify_slices_are_equal(&self.mac(*expiry, random), mac)
             .map_err(|_differ| NonceError::Unknown)?;
         let expires_at = Timestamp::from_unix(i64::from(u32::from_be_bytes(*expiry)));
         if now >= expires_at {
@@ -148,11 +150,11 @@ impl NonceKey {
         Ok(LiveNonce { nonce: *nonce, expires_at })
     }
 
-    fn mac(&self, random: &[u8; 12], expiry: [u8; 4]) -> [u8; 16] {
+    fn mac(&self, expiry: [u8; 4], random: &[u8; 12]) -> [u8; 16] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(LABEL);
-        context.update(random);
         context.update(&expiry);
+        context.update(random);
         let tag = context.sign();
         let mut bytes = tag.as_ref().iter().copied();
         std::array::from_fn(|_| bytes.next().unwrap_or_default())

@@ -5,7 +5,6 @@ use std::sync::{Arc, atomic::Ordering};
 use axum::http::StatusCode;
 use evidence_formats::code::{Code, Coded};
 use serde_json::value::to_raw_value;
-use uuid::Uuid;
 use verifier::{Affirmed, Appraisal, Explanation, Refusal};
 
 use super::{
@@ -24,7 +23,10 @@ use crate::{
     metrics::GrantLabels,
     nonce::NonceError,
     release::{Denied, Released},
-    store::{Ground, GroundKind, Opening, SecretVersion, Settled, Settlement, StoreError, StoredDecision, TpmCounters},
+    store::{
+        Ground, GroundKind, Opening, SecretVersion, Settled, Settlement, StoreError, StoredDecision, TpmCounters,
+        new_id,
+    },
 };
 
 /// So many grants are sealed and signed where the request arrived; more of them on a processor's turn.
@@ -160,7 +162,7 @@ async fn slots(broker: &Broker, admitted: &Admitted, decision: &str) -> Result<V
     }
     let count = admitted.request.grants.len().saturating_add(1);
     let places = broker.places.take(&*broker.store, count).await?;
-    let ids = std::iter::once(decision.to_owned()).chain(std::iter::repeat_with(|| Uuid::new_v4().to_string()));
+    let ids = std::iter::once(decision.to_owned()).chain(std::iter::repeat_with(new_id));
     Ok(ids.zip(places).map(|(id, status)| Slot { id, status }).collect())
 }
 
@@ -212,7 +214,7 @@ fn answer(broker: &Broker, admitted: &Admitted, prepared: Prepared) -> AttestRes
 /// The record of a refusal, without its reasons.
 fn refused(broker: &Broker, admitted: &Admitted, explanation: Explanation) -> DecisionRecord {
     DecisionRecord {
-        id: Uuid::new_v4().to_string(),
+        id: new_id(),
         trace_id: admitted.trace_id.0.clone(),
         tenant: broker.tenant.clone(),
         decided_at: admitted.now,

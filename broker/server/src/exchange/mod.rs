@@ -26,7 +26,6 @@ use std::{sync::Arc, time::Instant};
 
 use evidence_formats::code::{Code, Coded};
 use thiserror::Error;
-use uuid::Uuid;
 use verifier::Timestamp;
 
 pub(crate) use self::{actor::Possession, error::ExchangeError, issuers::Issuers, judge::joined};
@@ -50,7 +49,7 @@ use crate::{
     metrics::ExchangeLabels,
     store::{
         DecisionDigests, ExchangeOpening, ExchangeSettled, ExchangeSettlement, Ground, GroundKind, Lease, Spending,
-        StoreError, StoredDecision, UsedProof,
+        StoreError, StoredDecision, UsedProof, new_id,
     },
 };
 
@@ -157,7 +156,7 @@ async fn run(
         }
     };
     let status = broker.places.take(&*broker.store, 1).await?.first().copied().unwrap_or_default();
-    let slot = Slot { id: Uuid::new_v4().to_string(), status };
+    let slot = Slot { id: new_id(), status };
     let case = Case { request, attested, subject, slot, now };
     let for_work = Arc::clone(broker);
     let (case, judged) = on_processor(Arc::clone(broker), move || {

@@ -4,7 +4,6 @@
 use evidence_formats::code::{Code, Coded};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 use verifier::{Explanation, Timestamp, policy::PolicyId};
 
 use super::{
@@ -17,7 +16,7 @@ use crate::{
     decision::{Outcome, RecordedReason, bounded},
     http::TraceId,
     leases::Slot,
-    store::TenantId,
+    store::{TenantId, new_id},
 };
 
 /// The whole record.
@@ -114,7 +113,7 @@ pub(crate) fn write(broker: &Broker, happened: &Happened<'_>) -> Result<Written,
         bounded(reasons.collect())
     };
     let record = ExchangeRecord {
-        id: Uuid::new_v4().to_string(),
+        id: new_id(),
         trace_id: happened.trace_id.0.clone(),
         tenant: broker.tenant.clone(),
         decided_at: happened.now,

@@ -6,6 +6,7 @@
 use std::{fmt, future::Future, pin::Pin};
 
 use thiserror::Error;
+use uuid::Uuid;
 use verifier::reference::ReferenceError;
 
 mod audit;
@@ -148,6 +149,12 @@ impl TenantId {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// An id for a record that is written often. It grows with time (UUID version 7, RFC 9562), so that the indexes over such ids
+/// grow at one end and settlements that share a commit share the pages that it writes. It is unique; it is no secret.
+pub(crate) fn new_id() -> String {
+    Uuid::now_v7().to_string()
 }
 
 /// Whether `text` may name a secret or a reference set: 1 to 128 of `a-z A-Z 0-9 . _ - /`, starting with a letter
