@@ -122,7 +122,7 @@ impl Tenant {
     /// When the broker does not say that it is stored.
     pub fn put_secret(&self, name: &str, value: &[u8]) -> Result<()> {
         let file = self.file("secret", value)?;
-        Said::by(self.admin(&["secrets", "put", name, "--workload", WORKLOAD, "--file"])?.arg(file))?.done()?;
+        Said::by(self.admin(&["secrets", "put", name, "--workload", WORKLOAD])?.arg("--file").arg(file))?.done()?;
         Ok(())
     }
 

@@ -114,8 +114,11 @@ fn jwt_svid(guest: &mut Guest) -> String {
     String::from_utf8(grant(guest, ask)).unwrap()
 }
 
+/// Tokens of an exchange, by parameter.
+type Shown<'a> = &'a [(&'a str, &'a str)];
+
 /// An exchange at `client` with a proof of the guest's key, made as that tenant wants it.
-fn exchange(client: &Client, issuer: &str, guest: &Guest, tokens: &[(&str, &str)]) -> Answer {
+fn exchange(client: &Client, issuer: &str, guest: &Guest, tokens: Shown<'_>) -> Answer {
     let mut id = [0; 16];
     SystemRandom::new().fill(&mut id).unwrap();
     let (id, url) = (hex::encode(id), format!("{issuer}/v1/token"));
@@ -205,9 +208,10 @@ fn a_nonce_a_lease_and_a_token_of_one_tenant_count_at_no_other() {
     let (acme, beta) = (scene.acme.client(), scene.beta.client());
     let anywhere = [beta.clone(), scene.broker.client().unwrap()];
     let mut own = guest(acme.clone());
-    let svid = Svid::fetch(&mut own, "web");
     let result = own.attest(json!([]))["result"].as_str().unwrap().to_owned();
     let token = jwt_svid(&mut own);
+    let svid = Svid::fetch(&mut own, "web");
+    assert_eq!(own.bundles(&svid.lease).status, 200, "its proof is good where it belongs");
     for other in &anywhere {
         let (_, request) = own.request(json!([]), |_| {});
         let refused = other.send("POST", "/v1/attest", Some(&request)).unwrap();
@@ -226,7 +230,7 @@ fn a_nonce_a_lease_and_a_token_of_one_tenant_count_at_no_other() {
     let mut here = guest(beta.clone());
     let ours = here.attest(json!([]))["result"].as_str().unwrap().to_owned();
     let issuer = scene.beta.url();
-    let cases: [(&str, &Guest, &[(&str, &str)]); 5] = [
+    let cases: [(&str, &Guest, Shown<'_>); 5] = [
         ("authenticate.token.unknown_key", &own, &[("subject_token", &result)]),
         ("authenticate.token.unknown_issuer", &here, &[("subject_token", &token), ("actor_token", &ours)]),
         ("authenticate.token.unknown_issuer", &here, &[("subject_token", &result), ("actor_token", &ours)]),
@@ -399,11 +403,10 @@ fn tenants_of_one_broker_federate_like_any_others() {
     let scene = Scene::start();
     let url = format!("{}/.well-known/spiffe-bundle", scene.beta.url());
     let ca = scene.broker.ca();
-    let mut add = scene.acme.admin(&["federation", "add", "beta.example", "--profile", "https_web", "--url"]).unwrap();
-    Said::by(add.arg(&url).arg("--ca").arg(&ca)).unwrap().done().unwrap();
-    let mut itself =
-        scene.beta.admin(&["federation", "add", "beta.example", "--profile", "https_web", "--url"]).unwrap();
-    assert_ne!(Said::by(itself.arg(&url).arg("--ca").arg(&ca)).unwrap().status, 0, "a domain with itself");
+    let mut add = scene.acme.admin(&["federation", "add", "beta.example", "--profile", "https_web"]).unwrap();
+    Said::by(add.arg("--url").arg(&url).arg("--ca").arg(&ca)).unwrap().done().unwrap();
+    let mut itself = scene.beta.admin(&["federation", "add", "beta.example", "--profile", "https_web"]).unwrap();
+    assert_ne!(Said::by(itself.arg("--url").arg(&url).arg("--ca").arg(&ca)).unwrap().status, 0, "a domain with itself");
     let mut theirs = guest(scene.beta.client());
     let theirs = Svid::fetch(&mut theirs, "web");
     for _ in 0..50 {

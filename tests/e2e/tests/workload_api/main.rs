@@ -7,3 +7,4 @@ mod ends;
 mod files;
 mod leases;
 mod manager;
+mod tenants;
