@@ -380,7 +380,7 @@ fn the_same_evidence_is_decided_by_each_tenants_own_rules() {
         released.text
     );
     let unknown = guest(beta.client()).try_attest(ask());
-    assert_eq!((unknown.status, unknown.code()), (403, "reference.no_match"));
+    assert_eq!((unknown.status, unknown.code()), (403, "reference.none_configured"));
     // Known, and the built-in release policy wants real hardware.
     let denied = guest(gamma.client()).try_attest(ask());
     assert_eq!(
