@@ -11,7 +11,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1::{SendRequest, handshake},
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, RETRY_AFTER},
 };
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -21,7 +21,11 @@ use thiserror::Error;
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{clock::ClockTrouble, protocol::Problem, settings::BrokerAddress};
+use crate::{
+    clock::{self, ClockTrouble},
+    protocol::Problem,
+    settings::BrokerAddress,
+};
 
 /// Most bytes of an answer: a bundle's worth.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
@@ -66,6 +70,16 @@ pub enum TransportError {
     /// The other side is not the pinned broker, or cannot do TLS 1.3.
     #[error("expected the pinned broker")]
     Untrusted(#[source] rustls::Error),
+    /// The pinned broker's certificate is not valid at the time that this machine's clock says.
+    #[error("expected the pinned broker")]
+    Dates {
+        /// What is wrong with the dates.
+        source: rustls::Error,
+        /// The same, compared with the clock.
+        trouble: ClockTrouble,
+        /// What the broker's own clock says, in seconds since the Unix epoch. Not proven: for words alone.
+        broker: Option<u64>,
+    },
     /// The connection broke off in the middle of a request.
     #[error("expected an answer on the connection")]
     Broken(#[source] hyper::Error),
@@ -115,6 +129,7 @@ impl TransportError {
             Self::Body(_)
             | Self::Name { .. }
             | Self::Untrusted(_)
+            | Self::Dates { .. }
             | Self::Request(_)
             | Self::NotOurs { .. }
             | Self::Refused { .. } => false,
@@ -124,12 +139,6 @@ impl TransportError {
     /// How long the broker asks to be left alone.
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         if let Self::Busy { retry_after, .. } = self { *retry_after } else { None }
-    }
-
-    /// What is wrong with the clock, when the certificate's dates are what is refused.
-    pub(crate) fn clock_trouble(&self) -> Option<ClockTrouble> {
-        let Self::Untrusted(rustls::Error::InvalidCertificate(error)) = self else { return None };
-        ClockTrouble::of(error)
     }
 
     /// Whether there is no way to the broker's machine: no link, no route, no name.
@@ -148,6 +157,8 @@ pub(crate) struct Connection {
     authority: String,
     /// What stands before every path.
     base: String,
+    /// What the broker's clock said with its last answer.
+    date: Option<u64>,
     /// Owns the task that moves the bytes.
     _driver: JoinSet<()>,
 }
@@ -191,7 +202,8 @@ impl Connection {
             // Whatever ends the connection is also the answer to the request that waits on it.
             let _reported_there = driver.await;
         });
-        Ok(Self { sender, authority: address.authority.clone(), base: address.base.clone(), _driver: tasks })
+        let (authority, base) = (address.authority.clone(), address.base.clone());
+        Ok(Self { sender, authority, base, date: None, _driver: tasks })
     }
 
     /// Posts `message` as JSON and reads the answer, within `left`.
@@ -241,6 +253,12 @@ impl Connection {
         self.ask(Call { method, path, authorization, body: Vec::new(), proof: None }, left).await
     }
 
+    /// What the broker's clock said with its last answer, in seconds since the Unix epoch (RFC 9110 §6.6.1). Nothing is
+    /// decided by it.
+    pub(crate) const fn date(&self) -> Option<u64> {
+        self.date
+    }
+
     /// Asks for something that is no JSON, within `left`.
     pub(crate) async fn text(&mut self, path: &str, left: Duration) -> Result<String, TransportError> {
         let limit = REQUEST_LIMIT.min(left);
@@ -284,6 +302,7 @@ impl Connection {
         self.sender.ready().await.map_err(TransportError::Broken)?;
         let response = self.sender.send_request(request).await.map_err(TransportError::Broken)?;
         let (status, retry_after) = (response.status(), retry_after(&response));
+        self.date = response.headers().get(DATE).and_then(|date| clock::read_date(date.as_bytes()));
         let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await.map_err(body_error)?;
         Ok((status, retry_after, body.to_bytes()))
     }
@@ -303,7 +322,10 @@ fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> TransportError
 /// rustls hands its own errors through `io::Error`.
 fn handshake_error(error: io::Error) -> TransportError {
     match error.downcast::<rustls::Error>() {
-        Ok(untrusted) => TransportError::Untrusted(untrusted),
+        Ok(source) => match ClockTrouble::of(&source) {
+            Some(trouble) => TransportError::Dates { source, trouble, broker: None },
+            None => TransportError::Untrusted(source),
+        },
         Err(broken) => TransportError::Handshake(broken),
     }
 }

@@ -31,6 +31,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use crate::{
     backoff::Backoff,
     cli::{EnrollChoice, KeyKind, Profile, Seal},
+    clock,
     connection::{Connection, TransportError},
     console,
     enrolment::{EnrolmentState, is_about_unknown_key},
@@ -43,6 +44,9 @@ use crate::{
 
 /// Longest wait for the hardware: the kernel itself waits a minute for a busy host.
 const EVIDENCE_LIMIT: Duration = Duration::from_secs(150);
+
+/// Longest wait for the time of a broker that is not trusted.
+const DATE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The id of the only grant of a request.
 const GRANT_ID: &str = "g1";
@@ -260,7 +264,23 @@ impl Exchange {
     }
 
     pub(crate) async fn connect(&self, time: &Backoff) -> Result<Connection, TransportError> {
-        Connection::open(&self.settings.address, Arc::clone(&self.tls), time.left()).await
+        match Connection::open(&self.settings.address, Arc::clone(&self.tls), time.left()).await {
+            Err(TransportError::Dates { source, trouble, .. }) => {
+                let broker = self.time_of_broker(&source, time).await;
+                Err(TransportError::Dates { source, trouble, broker })
+            }
+            opened => opened,
+        }
+    }
+
+    /// What time it is for the broker whose certificate's dates were refused: for the person at the console, who has to find out
+    /// whether clock or certificate is wrong. Nothing else is sent or believed.
+    async fn time_of_broker(&self, refused: &rustls::Error, time: &Backoff) -> Option<u64> {
+        let tls = self.settings.pins.dangerous_client_config_at(clock::date_within(refused)?).ok()?;
+        let limit = DATE_LIMIT.min(time.left());
+        let mut connection = Connection::open(&self.settings.address, Arc::new(tls), limit).await.ok()?;
+        let _whatever_it_says = connection.text("/healthz", limit).await;
+        connection.date()
     }
 
     async fn once(&self, ask: Ask<'_>, time: &Backoff) -> Result<Answer, Attempt> {
@@ -289,6 +309,7 @@ impl Exchange {
         let mut connection = self.connect(time).await?;
         let asked_at = Moment::now();
         let Challenge { nonce } = connection.post(CHALLENGE, &ChallengeRequest {}, time.left()).await?;
+        clock::warn_once(connection.date());
         let key = self.key()?;
         let binding = BindingDigest::native_reporting(&nonce, key.public(), what.report)
             .map_err(|error| Failure::Make { what: "the binding", reason: error.to_string() })?;

@@ -193,7 +193,7 @@ impl Failure {
             | Self::Scan(_)
             | Self::Socket(_) => 2,
             Self::Incomplete => 8,
-            Self::Transport(error) if error.clock_trouble().is_some() => 6,
+            Self::Transport(error) if matches!(**error, TransportError::Dates { .. }) => 6,
             Self::Transport(error) if matches!(**error, TransportError::Untrusted(_)) => 5,
             Self::Unreachable { .. } | Self::Transport(_) | Self::Result(_) | Self::Answer { .. } => 3,
             Self::Cryptsetup(_) | Self::Disk(_) => 7,
@@ -212,13 +212,7 @@ impl Failure {
         match self {
             Self::Refused(refusal) => Some(refusal.advice()),
             Self::Unreachable { source, .. } => Some(unreachable(source)),
-            Self::Transport(error) => Some(match error.clock_trouble() {
-                Some(trouble) => trouble.to_string(),
-                None if matches!(**error, TransportError::Untrusted(_)) => {
-                    "another server answers, or the broker's certificate changed: check the address and the pin".into()
-                }
-                None => NOT_OURS.into(),
-            }),
+            Self::Transport(error) => Some(transport(error)),
             Self::Cryptsetup(error) => cryptsetup(error).map(Into::into),
             Self::Disk(error) => disk(error).map(Into::into),
             Self::Socket(SocketError::NotActivated) => Some(
@@ -308,6 +302,16 @@ fn cryptsetup(error: &CryptsetupError) -> Option<&'static str> {
         ),
         CryptsetupError::Key { .. } => Some("store a key made for disks: countersign secrets generate"),
         CryptsetupError::Make { .. } | CryptsetupError::Failed { .. } => None,
+    }
+}
+
+fn transport(error: &TransportError) -> String {
+    if let TransportError::Dates { trouble, broker, .. } = error {
+        trouble.advice(*broker)
+    } else if matches!(error, TransportError::Untrusted(_)) {
+        "another server answers, or the broker's certificate changed: check the address and the pin".into()
+    } else {
+        NOT_OURS.into()
     }
 }
 

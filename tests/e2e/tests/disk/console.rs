@@ -1,7 +1,7 @@
 //! What a person reads when a disk stays closed: cause, decision, what to do; each cause with its own exit status.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
     sync::Arc,
     thread,
@@ -16,7 +16,7 @@ use e2e::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, ServerConnection, Stream};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use crate::{KEY, console, unlock};
 
@@ -146,16 +146,28 @@ fn a_wrong_clock_is_told_from_a_wrong_certificate() {
     }
     let guest = Guest::start("").unwrap();
     let year = |year| time::Date::from_ordinal_date(year, 1).unwrap().midnight().assume_utc();
+    let date = |time: OffsetDateTime| time.format(&Rfc2822).unwrap().replace("+0000", "GMT");
+    let (long_ago, now) = (date(year(2020) + time::Duration::days(9)), date(OffsetDateTime::now_utc()));
     let table = [
-        (year(2100), year(2101), "is valid from 2100-01-01T00:00:00Z on: set the clock\n"),
+        (year(2100), year(2101), None, "is valid from 2100-01-01T00:00:00Z on: set the clock\n"),
         (
             year(2020),
             year(2021),
+            None,
             "was valid until 2021-01-01T00:00:00Z: set the clock, or if it is right, renew the certificate\n",
         ),
+        (
+            year(2020),
+            year(2021),
+            Some(now),
+            "and the broker's clock agrees (not proven): the broker's certificate is not valid at that time: renew it\n",
+        ),
+        (year(2020), year(2021), Some(long_ago), " min ahead\n"),
+        // Whatever it says, nothing is decided by it.
+        (year(2020), year(2021), Some("soon".to_owned()), "renew the certificate\n"),
     ];
-    for (from, until, words) in table {
-        let (port, ca) = server(from, until);
+    for (from, until, says, words) in table {
+        let (port, ca) = server(from, until, says);
         std::fs::write(guest.path("ca.pem"), ca).unwrap();
         let mut command = guest.agent().unwrap();
         command.args(["unlock", "data", "--out", "-", "--broker", &format!("https://127.0.0.1:{port}")]);
@@ -167,8 +179,8 @@ fn a_wrong_clock_is_told_from_a_wrong_certificate() {
     }
 }
 
-/// A TLS server whose certificate is valid for these dates, and its authority (PEM).
-fn server(from: OffsetDateTime, until: OffsetDateTime) -> (u16, String) {
+/// A TLS server whose certificate is valid for these dates and whose clock says this; and its authority (PEM).
+fn server(from: OffsetDateTime, until: OffsetDateTime, says: Option<String>) -> (u16, String) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -186,8 +198,12 @@ fn server(from: OffsetDateTime, until: OffsetDateTime) -> (u16, String) {
     thread::spawn(move || {
         while let Ok((mut tcp, _)) = listener.accept() {
             let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
-            // The client breaks off when it has seen the certificate.
-            let _broken_off = Stream::new(&mut tls, &mut tcp).read(&mut [0; 1]);
+            let mut stream = Stream::new(&mut tls, &mut tcp);
+            // The client breaks off when it has seen the certificate, and comes back to ask what time it is.
+            let asked = stream.read(&mut [0; 4096]).is_ok();
+            if let Some(date) = says.as_ref().filter(|_| asked) {
+                let _taken = write!(stream, "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+            }
         }
     });
     (port, authority.pem())
