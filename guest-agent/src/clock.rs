@@ -22,7 +22,7 @@ const TOLERANCE: u64 = 300;
 
 /// The dates of the broker's certificate do not fit the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClockTrouble {
+pub enum ClockTrouble {
     /// The clock says a time before this program was made.
     BeforeThisVersion {
         /// What it says, in seconds since the Unix epoch.
@@ -176,7 +176,7 @@ impl fmt::Display for ClockTrouble {
 }
 
 /// Seconds since the Unix epoch as a person reads them.
-struct Written(u64);
+pub(crate) struct Written(pub(crate) u64);
 
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +188,8 @@ impl fmt::Display for Written {
     }
 }
 
-fn now() -> u64 {
+/// What this machine's clock says, in seconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

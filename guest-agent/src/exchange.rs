@@ -16,6 +16,7 @@ use keys::{
     grant::GrantPayload,
     jwk::TeeKeyType,
     lease::{LeaseAction, LeaseClaim, LeaseKey},
+    offline::OfflineTerms,
     random::SystemRandom,
     secret::SecretBytes,
     tee_key::TeeKeyPair,
@@ -23,7 +24,7 @@ use keys::{
 };
 use rustls::ClientConfig;
 use tee::{
-    AttestError, Attester, Collected,
+    AttestError, Attester, Collected, GuestTpm,
     tpm::{ImportedSecret, Pcrs},
 };
 use tokio::{task::spawn_blocking, time::timeout};
@@ -81,12 +82,24 @@ pub(crate) struct Wanted<'a> {
     pub(crate) version: Option<u32>,
     /// Rotation: the step.
     pub(crate) step: Option<&'static str>,
+    /// Secret: whether this machine's TPM would keep it for reboots without the broker.
+    pub(crate) offline: bool,
 }
 
 impl<'a> Wanted<'a> {
     /// A grant of this kind and name, and nothing more.
     pub(crate) const fn of(kind: &'static str, name: &'a str) -> Self {
-        Self { kind, name, seal: None, audience: None, csr: None, public_key: None, version: None, step: None }
+        Self {
+            kind,
+            name,
+            seal: None,
+            audience: None,
+            csr: None,
+            public_key: None,
+            version: None,
+            step: None,
+            offline: false,
+        }
     }
 
     /// As the broker reads it; `id` names it in the answer.
@@ -101,6 +114,7 @@ impl<'a> Wanted<'a> {
             public_key: self.public_key,
             version: self.version,
             step: self.step,
+            offline: self.offline,
         }
     }
 }
@@ -148,6 +162,8 @@ pub(crate) struct Answer {
     pub(crate) result: String,
     /// Version and value of the secret that was asked for.
     pub(crate) secret: Option<(u64, SecretBytes)>,
+    /// Whether the TPM may keep it for reboots without the broker, and how long.
+    pub(crate) offline: Option<OfflineTerms>,
 }
 
 /// A guest that can attest to a broker.
@@ -205,6 +221,11 @@ impl Exchange {
     /// The same for a P-256 key of the caller's, which programs of the guest use as well.
     pub(crate) fn for_key(self, key: Arc<SecretBytes>) -> Self {
         Self { key: Some(OwnKey(key)), ..self }
+    }
+
+    /// The same with other patience.
+    pub(crate) fn with_timeout(self, timeout: Duration) -> Self {
+        Self { settings: BrokerSettings { timeout, ..self.settings }, ..self }
     }
 
     fn key(&self) -> Result<TeeKeyPair, Failure> {
@@ -293,15 +314,15 @@ impl Exchange {
         };
         let Presented { response, key, .. } = self.present(presentation, time).await?;
         let Some(Wanted { name, seal, .. }) = ask.grant else {
-            return Ok(Answer { result: response.result, secret: None });
+            return Ok(Answer { result: response.result, secret: None, offline: None });
         };
         let plaintext = plaintext(&response, &key)?;
-        let secret = match TpmGrant::parse(&plaintext) {
-            Ok(sealed) => self.unseal(name, sealed).await?,
+        let (secret, offline) = match TpmGrant::parse(&plaintext) {
+            Ok(sealed) => (self.unseal(name, sealed).await?, None),
             Err(_for_us_alone) if seal.is_none() => secret(name, &plaintext)?,
             Err(_for_us_alone) => return Err(Failure::Answer { expected: "a secret sealed to the TPM" }.into()),
         };
-        Ok(Answer { result: response.result, secret: Some(secret) })
+        Ok(Answer { result: response.result, secret: Some(secret), offline })
     }
 
     /// Shows fresh evidence once, and makes sure that the answer is to it.
@@ -355,6 +376,15 @@ impl Exchange {
         Ok(asked.map_err(|error| Failure::Make { what: "evidence", reason: error.to_string() })??)
     }
 
+    /// The same with the TPM that has a part in the evidence.
+    pub(crate) async fn with_tpm<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut GuestTpm) -> Result<T, AttestError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let asked = self.with_attester(move |attester| attester.tpm().map(ask).transpose()).await?;
+        asked.ok_or(Failure::NoTpm)
+    }
+
     /// The secret called `name`, opened by the TPM.
     async fn unseal(&self, name: &str, sealed: TpmGrant) -> Result<(u64, SecretBytes), Failure> {
         if sealed.grant != name {
@@ -364,10 +394,7 @@ impl Exchange {
         let pcrs = Pcrs::new(bank.ok_or(Failure::Answer { expected: "a known PCR bank" })?, sealed.pcrs.clone());
         let object = sealed.object.clone();
         let wrapped = ImportedSecret { public: object.public, duplicate: object.duplicate, symseed: object.symseed };
-        let unsealed = self
-            .with_attester(move |attester| attester.tpm().map(|tpm| tpm.unseal(&wrapped, &pcrs)).transpose())
-            .await?
-            .ok_or(Failure::NoTpm)?;
+        let unsealed = self.with_tpm(move |tpm| tpm.unseal(&wrapped, &pcrs)).await?;
         let version = sealed.version;
         let opened = sealed.open(SecretBytes::new(unsealed.to_vec()));
         let opened =
@@ -401,12 +428,15 @@ fn plaintext(response: &AttestResponse, key: &TeeKeyPair) -> Result<SecretBytes,
     key.open(&grant.sealed).map_err(|_unopened| Failure::Answer { expected: "a secret sealed to our key" })
 }
 
+/// Version and value of a secret, and whether it may be kept.
+type Opened = ((u64, SecretBytes), Option<OfflineTerms>);
+
 /// The secret called `name`.
-fn secret(name: &str, plaintext: &SecretBytes) -> Result<(u64, SecretBytes), Failure> {
+fn secret(name: &str, plaintext: &SecretBytes) -> Result<Opened, Failure> {
     let payload = GrantPayload::parse(plaintext);
     let payload = payload.map_err(|_unreadable| Failure::Answer { expected: "a secret with its name" })?;
     if payload.grant == name {
-        Ok((payload.version, payload.value))
+        Ok(((payload.version, payload.value), payload.offline))
     } else {
         Err(Failure::Answer { expected: "the secret that was asked for" })
     }

@@ -62,6 +62,9 @@ pub(crate) struct GrantRequest<'a> {
     /// Rotation: the step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<&'static str>,
+    /// Secret: whether this machine's TPM would keep it for reboots without the broker.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) offline: bool,
 }
 
 /// The answer to evidence that is good.

@@ -1,4 +1,5 @@
-//! What the native protocol puts inside a sealed JWE: `{"grant":…,"version":…,"value":…}`.
+//! What the native protocol puts inside a sealed JWE: `{"grant":…,"version":…,"value":…}`, and `"offline":…` where the guest may
+//! keep the secret for reboots without the broker.
 //!
 //! A JWE of the KBS protocol has no room for context, so the native protocol says inside the plaintext which grant it is:
 //! a guest that asked for two secrets cannot be handed one for the other.
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     encoding::{decode, encode},
+    offline::{OfflineTerms, WireTerms},
     secret::SecretBytes,
 };
 
@@ -22,6 +24,8 @@ pub struct GrantPayload {
     pub version: u64,
     /// The secret.
     pub value: SecretBytes,
+    /// Whether the guest may keep it for reboots without the broker.
+    pub offline: Option<OfflineTerms>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +35,8 @@ struct Wire {
     version: u64,
     /// Base64url without padding.
     value: Zeroizing<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offline: Option<WireTerms>,
 }
 
 /// A plaintext is not a grant's payload.
@@ -54,6 +60,7 @@ impl GrantPayload {
             grant: self.grant.clone(),
             version: self.version,
             value: Zeroizing::new(encode(self.value.expose())),
+            offline: self.offline.as_ref().map(WireTerms::from),
         };
         // Text and an integer always serialize; the empty plaintext is none that `parse` takes.
         SecretBytes::new(serde_json::to_vec(&wire).unwrap_or_default())
@@ -62,12 +69,13 @@ impl GrantPayload {
     /// Reads a plaintext that was opened.
     ///
     /// # Errors
-    /// When it is not exactly the three members.
+    /// When it is not exactly these members.
     pub fn parse(plaintext: &SecretBytes) -> Result<Self, NotAPayload> {
         // The position of the error is dropped: it would describe a secret.
         let wire: Wire = serde_json::from_slice(plaintext.expose()).map_err(|_position| NotAPayload)?;
         let value = decode(&wire.value).ok_or(NotAPayload)?;
-        Ok(Self { grant: wire.grant, version: wire.version, value: SecretBytes::new(value) })
+        let offline = wire.offline.map(|terms| terms.read().ok_or(NotAPayload)).transpose()?;
+        Ok(Self { grant: wire.grant, version: wire.version, value: SecretBytes::new(value), offline })
     }
 }
 
@@ -77,7 +85,8 @@ mod tests {
 
     #[test]
     fn the_plaintext_is_the_three_members() {
-        let payload = GrantPayload { grant: "disk-key".into(), version: 3, value: SecretBytes::new(vec![0, 255]) };
+        let payload =
+            GrantPayload { grant: "disk-key".into(), version: 3, value: SecretBytes::new(vec![0, 255]), offline: None };
         let plaintext = payload.to_plaintext();
         assert_eq!(plaintext.expose(), br#"{"grant":"disk-key","version":3,"value":"AP8"}"#);
         assert!(GrantPayload::parse(&plaintext).is_ok_and(|again| again == payload));

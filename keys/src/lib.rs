@@ -16,6 +16,7 @@
 //! - [`ssh`]: OpenSSH keys, certificates and revocation lists.
 //! - [`envelope`]: secrets at rest under a root key.
 //! - [`tpm`]: credentials and secrets that only one TPM opens.
+//! - [`offline`]: secrets that a TPM keeps for reboots without the broker.
 //!
 //! Every error has a stable code (`code()`), dotted like all refusal codes of the project.
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ pub mod grant;
 pub mod jwk;
 mod jwks;
 pub mod lease;
+pub mod offline;
 pub mod random;
 pub mod relying;
 pub mod seal;

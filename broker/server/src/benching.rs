@@ -125,5 +125,16 @@ fn value(outcome: Result<SecretBytes, Denied>) -> Result<usize> {
 fn request(kind: GrantKind, csr: Option<String>) -> GrantRequest {
     let audience = Some("a".to_owned());
     let (id, name) = ("g".to_owned(), "web".to_owned());
-    GrantRequest { id, kind, name, seal: SealTo::TeeKey, audience, csr, public_key: None, version: None, step: None }
+    GrantRequest {
+        id,
+        kind,
+        name,
+        seal: SealTo::TeeKey,
+        audience,
+        csr,
+        public_key: None,
+        version: None,
+        step: None,
+        offline: false,
+    }
 }

@@ -83,6 +83,9 @@ pub(crate) struct GrantRecord {
     /// The lease that was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lease: Option<String>,
+    /// Until when the guest may keep it for reboots without the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offline_until: Option<Timestamp>,
     /// Why it was denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<Code>,

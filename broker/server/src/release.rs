@@ -4,6 +4,7 @@ use evidence_formats::code::{Code, Coded};
 use keys::{
     grant::GrantPayload,
     jwk::TeePublicKey,
+    offline::OfflineTerms,
     random::{NoRandomness, SystemRandom},
     seal::{SealError, Sealed, seal},
     secret::SecretBytes,
@@ -43,6 +44,8 @@ pub(crate) struct Released {
     pub(crate) lease: Lease,
     /// What becomes of a stored secret.
     pub(crate) change: Option<SecretChange>,
+    /// Until when the guest may keep it for reboots without the broker.
+    pub(crate) offline_until: Option<Timestamp>,
 }
 
 /// A grant that the guest does not get.
@@ -153,7 +156,10 @@ impl Releaser<'_> {
                 Err(denied) => return Ok(Err(denied)),
             },
         };
-        let plaintext = plaintext(request, version, value, target)?;
+        let offline = self.offline(request, offer);
+        let offline_until =
+            offline.as_ref().and_then(|terms| i64::try_from(terms.until).ok()).map(Timestamp::from_unix);
+        let plaintext = plaintext(request, version, value, (target, offline))?;
         let sealed = seal(&plaintext, self.tee_key, &mut SystemRandom::new())?;
         let lease = Lease {
             id: slot.id.clone(),
@@ -164,7 +170,24 @@ impl Releaser<'_> {
             issued_at: self.now,
             expires_at,
         };
-        Ok(Ok(Released { sealed, lease, change }))
+        Ok(Ok(Released { sealed, lease, change, offline_until }))
+    }
+
+    /// Whether and how long the guest may have its TPM keep the secret: when it asks, the operator allows it, and there is a TPM that is
+    /// proven and PCR values that are expected.
+    fn offline(&self, request: &GrantRequest, offer: Offer<'_>) -> Option<OfflineTerms> {
+        let Offer::Secret(secret) = offer else { return None };
+        let allowance = secret.offline.filter(|_| request.offline)?;
+        let policy = match tpm::target(self.affirmed, offer.workloads()) {
+            Ok(target) => target.policy,
+            Err(denied) => {
+                tracing::info!(secret = request.name, code = denied.code.as_str(), "the guest cannot keep the secret");
+                return None;
+            }
+        };
+        let given_at = u64::try_from(self.now.as_unix()).ok()?;
+        let until = given_at.saturating_add(u64::from(allowance.seconds));
+        Some(OfflineTerms { given_at, until, boots: allowance.boots, policy })
     }
 
     /// Why evidence that passed does not suffice for an entry that asks for more, if so.
@@ -212,13 +235,17 @@ impl Releaser<'_> {
             policy: self.policy.id().clone(),
             version: None,
             lease: None,
+            offline_until: None,
             code: None,
             reasons: Vec::new(),
         };
         match outcome {
-            Ok(released) => {
-                GrantRecord { version: Some(released.lease.version), lease: Some(released.lease.id.clone()), ..base }
-            }
+            Ok(released) => GrantRecord {
+                version: Some(released.lease.version),
+                lease: Some(released.lease.id.clone()),
+                offline_until: released.offline_until,
+                ..base
+            },
             Err(denied) => GrantRecord { code: Some(denied.code), reasons: denied.reasons.clone(), ..base },
         }
     }
@@ -229,11 +256,11 @@ fn plaintext(
     request: &GrantRequest,
     version: u32,
     value: SecretBytes,
-    target: Option<tpm::Target>,
+    (target, offline): (Option<tpm::Target>, Option<OfflineTerms>),
 ) -> Result<SecretBytes, ReleaseError> {
     let (grant, version) = (request.name.clone(), u64::from(version));
     match target {
-        None => Ok(GrantPayload { grant, version, value }.to_plaintext()),
+        None => Ok(GrantPayload { grant, version, value, offline }.to_plaintext()),
         Some(tpm::Target { key, policy }) => {
             let sealed = TpmGrant::seal(grant, version, &value, (&key, &policy), &mut SystemRandom::new())?;
             Ok(sealed.to_plaintext())

@@ -15,7 +15,7 @@ use crate::{
     console,
     exchange::Wanted,
     failure::Failure,
-    luks::{Change, Cryptsetup, Disk, DiskKey, DiskKeys, Journal},
+    luks::{Change, Cryptsetup, Disk, DiskKey, DiskKeys, Journal, VolumeName},
     output::Output,
 };
 
@@ -46,8 +46,17 @@ fn with_disk(
     let _ours = disk.lock()?;
     let secret = args.secret.clone().unwrap_or_else(|| guest.settings.secret_of(volume));
     let journal = change(&Change { disk, keys: BrokerDiskKeys { guest, args, secret } })?;
+    forget_kept(guest, volume);
     console::say(&format!("version {} of the broker's key opens slot {} of {volume}", journal.version, journal.slot));
     Ok(())
+}
+
+/// What the TPM keeps of the volume may open no slot any more; the next release is kept again.
+fn forget_kept(guest: &Guest, volume: &VolumeName) {
+    let forgotten = guest.settings.offline().map(|kept| kept.map(|kept| kept.forget(volume)));
+    if let Ok(Some(Err(error))) = forgotten {
+        console::say(&console::chain(&error));
+    }
 }
 
 /// What a header says.

@@ -25,7 +25,8 @@ fn the_sample_names_every_setting_and_is_valid() {
         metadata_service,
         privilege_level,
         tpm,
-        unlock: UnlockSection { timeout: disk_timeout, console, cryptsetup, runtime_directory: directory, secrets },
+        unlock:
+            UnlockSection { timeout: disk_timeout, console, cryptsetup, runtime_directory: directory, secrets, offline: _ },
         serve,
     } = parse(&sample).unwrap();
     let served = ServeSettings::new(serve).unwrap();
@@ -47,6 +48,11 @@ fn the_sample_names_every_setting_and_is_valid() {
     assert!(address.is_some() && event_log.is_some() && ima_log.is_some() && pcrs.is_some());
     assert!(disk_timeout.is_some() && console.is_some() && cryptsetup.is_some() && directory.is_some());
     assert_eq!(secrets.len(), 1);
+    assert_eq!(parse(&sample).unwrap().offline().unwrap(), None);
+    let kept = parse(&sample.replace("enabled = false", "enabled = true")).unwrap().offline().unwrap();
+    // As without the other settings.
+    assert_eq!(kept, parse("[unlock.offline]\nenabled = true").unwrap().offline().unwrap());
+    assert!(kept.is_some());
     assert_eq!((ak, enroll), (Some(AkChoice::EccP256), Some(EnrollChoice::Auto)));
     assert_eq!(parse(&sample).unwrap().tpm(&TpmArgs::default()).unwrap(), default.tpm);
 }

@@ -41,7 +41,7 @@ fn accepts(pins: &BrokerPins, certificate: &CertificateDer<'_>) -> bool {
         let chain: Arc<dyn ServerCertVerifier> = built.unwrap();
         chain
     });
-    let verifier = PinnedBroker { chain, keys: pins.keys.clone(), provider };
+    let verifier = PinnedBroker { chain, keys: pins.keys.clone(), at: None, provider };
     let name = ServerName::try_from("broker.example").unwrap();
     verifier.verify_server_cert(certificate, &[], &name, &[], UnixTime::now()).is_ok()
 }

@@ -3,10 +3,12 @@
 
 mod caller;
 mod listeners;
+mod offline;
 mod serve;
 
 pub use self::listeners::SocketError;
 pub(crate) use self::{
     listeners::Listeners,
+    offline::{OfflineKeys, OpenedKey, ReleasedKey},
     serve::{KeySource, serve},
 };

@@ -56,6 +56,12 @@ impl PcrPolicy {
         self.values.keys().copied()
     }
 
+    /// The values, by PCR.
+    #[must_use]
+    pub const fn values(&self) -> &BTreeMap<u8, Vec<u8>> {
+        &self.values
+    }
+
     /// The policy digest of an object whose name algorithm is SHA-256 (part 3, TPM2_PolicyPCR): H(0…0 ‖ command code ‖
     /// selection ‖ H(values)).
     pub(super) fn digest(&self) -> Vec<u8> {

@@ -73,6 +73,7 @@ pub(crate) async fn put(
         workloads,
         bridge,
         rotation,
+        offline: None,
         staged: false,
         created_by: administrator.name,
         created_at: clock::now(),
@@ -84,11 +85,13 @@ pub(crate) async fn put(
         let detail = "expected no other content for a key that its guest changes: the guest's disk would stay closed";
         return Err(Problem::new(StatusCode::CONFLICT, code, detail));
     }
-    if before.is_some_and(|before| before.bridge != bridge) {
+    if before.as_ref().is_some_and(|before| before.bridge != bridge) {
         let code = Code::new("request.secret.bridge_changed");
         let detail = "expected the same right to the bridge as the version before: use another name";
         return Err(Problem::new(StatusCode::CONFLICT, code, detail));
     }
+    // What was allowed for the name holds for each version of it.
+    let metadata = SecretMetadata { offline: before.and_then(|before| before.offline), ..metadata };
     let stored = broker.vault.put_secret(&broker.tenant, metadata, &content).await.map_err(refused)?;
     tracing::info!(secret = stored.name, version = stored.version, by = stored.created_by, "secret stored");
     Ok((StatusCode::CREATED, axum::Json(stored)))
@@ -114,8 +117,17 @@ pub(crate) async fn generate(
     let key = release::generate().map_err(|error| Problem::internal(&error))?;
     let created_by = administrator.name;
     let created_at = clock::now();
-    let metadata =
-        SecretMetadata { name, version: 0, workloads, bridge, rotation, staged: false, created_by, created_at };
+    let metadata = SecretMetadata {
+        name,
+        version: 0,
+        workloads,
+        bridge,
+        rotation,
+        offline: None,
+        staged: false,
+        created_by,
+        created_at,
+    };
     let stored = broker.vault.put_secret(&broker.tenant, metadata, &key).await.map_err(refused)?;
     tracing::info!(secret = stored.name, version = stored.version, by = stored.created_by, "secret generated");
     Ok((StatusCode::CREATED, axum::Json(stored)))

@@ -166,6 +166,7 @@ async fn renewal(
                 public_key: None,
                 version: None,
                 step: None,
+                offline: false,
             },
         };
         if grant.kind.as_str() != lease.kind || grant.name != lease.name {

@@ -181,7 +181,7 @@ fn offer<'a>(broker: &'a Broker, request: &GrantRequest, found: &'a Found) -> Of
 /// The guest's lease key, which only its TEE key opens.
 fn lease_key(broker: &Broker, admitted: &Admitted, guest: &str) -> Result<Sealed, SealError> {
     let value = LeaseKey::derive(&broker.lease_key, guest).to_bytes();
-    let payload = GrantPayload { grant: LEASE_KEY.to_owned(), version: 1, value };
+    let payload = GrantPayload { grant: LEASE_KEY.to_owned(), version: 1, value, offline: None };
     seal(&payload.to_plaintext(), &admitted.request.tee_key, &mut SystemRandom::new())
 }
 

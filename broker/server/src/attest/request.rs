@@ -109,6 +109,9 @@ pub(crate) struct GrantRequest {
     /// Rotation: the step.
     #[serde(default)]
     pub(crate) step: Option<RotationStep>,
+    /// Secret: whether the guest wants to keep it for reboots without the broker, where that is allowed.
+    #[serde(default)]
+    pub(crate) offline: bool,
 }
 
 /// A step in changing a secret.
@@ -230,6 +233,10 @@ impl AttestRequest {
             }
             if grant.id.is_empty() || grant.id.len() > GRANT_ID || !is_name(&grant.name) {
                 return Err(malformed(format!("grant {index}: expected an id of 1 to {GRANT_ID} bytes and a name")));
+            }
+            if grant.offline && (grant.kind != GrantKind::Secret || grant.seal != SealTo::TeeKey) {
+                let detail = format!("grant {index}: expected to keep only a secret that is sealed to the guest's key");
+                return Err(malformed(detail));
             }
             if request.grants.iter().take(index).any(|before| before.id == grant.id) {
                 return Err(malformed(format!("grant {index}: expected an id that no other grant has")));

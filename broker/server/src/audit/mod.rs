@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     SecretPromoted,
     /// Old versions were erased.
     SecretRetired,
+    /// Whether guests may keep it for reboots without the broker.
+    SecretOffline,
     /// Every version was erased.
     SecretErased,
     /// A key of the broker was made.
@@ -85,6 +87,7 @@ impl Kind {
             Self::SecretStored => "secret.stored",
             Self::SecretPromoted => "secret.promoted",
             Self::SecretRetired => "secret.retired",
+            Self::SecretOffline => "secret.offline",
             Self::SecretErased => "secret.erased",
             Self::KeyMade => "key.made",
             Self::KeyRetired => "key.retired",

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use hyper::{Method, body::Bytes};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
     client::AdminArgs,
@@ -70,6 +71,22 @@ enum Verb {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Say whether guests may have their TPM keep a secret, such as a disk key, for reboots without the broker
+    Offline {
+        /// Name of the secret
+        name: String,
+        /// How long after each release: 90s, 30m, 12h or 7d; 30d at most
+        #[arg(long = "offline-for", value_name = "DURATION", value_parser = seconds, required_unless_present = "never")]
+        duration: Option<u32>,
+        /// How many starts of the machine meanwhile, 100 at most
+        #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100))]
+        boots: u32,
+        /// Not any more: guests drop what they keep with their next release
+        #[arg(long, conflicts_with_all = ["duration", "boots"])]
+        never: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Erase every version of a secret
     Delete {
         /// Name of the secret
@@ -89,10 +106,18 @@ struct Metadata {
     bridge: bool,
     #[serde(default)]
     rotation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offline: Option<Offline>,
     #[serde(default)]
     staged: bool,
     created_by: String,
     created_at: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Offline {
+    seconds: u32,
+    boots: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -126,6 +151,17 @@ fn perform(verb: &Verb) -> Result<()> {
             let secrets: Vec<Metadata> = admin.client()?.get("/v1/admin/secrets")?;
             show(&secrets, admin.format);
         }
+        Verb::Offline { name, duration, boots, never: _, admin } => {
+            let path = format!("/v1/admin/offline/{name}");
+            let versions: Vec<Metadata> = match duration {
+                None => admin.client()?.call(Method::DELETE, &path, None)?,
+                Some(seconds) => {
+                    let body = json!({ "seconds": seconds, "boots": boots }).to_string();
+                    admin.client()?.send(Method::PUT, &path, "application/json", Bytes::from(body))?
+                }
+            };
+            show(&versions, admin.format);
+        }
         Verb::Delete { name, admin } => {
             let deleted: Deleted = admin.client()?.call(Method::DELETE, &format!("/v1/admin/secrets/{name}"), None)?;
             match admin.format {
@@ -145,6 +181,20 @@ fn address(name: &str, workloads: &[String], bridge: bool, guest_rotates: bool) 
     format!("/v1/admin/secrets/{name}?{}", query.join("&"))
 }
 
+/// `90s`, `30m`, `12h` or `7d` in seconds.
+fn seconds(text: &str) -> Result<u32, String> {
+    let wrong = || format!("expected a duration as 90s, 30m, 12h or 7d, found {text:?}");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        Some(_) | None => return Err(wrong()),
+    };
+    let count = text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse::<u32>().ok());
+    count.filter(|count| *count > 0).and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
+}
+
 fn read_secret(file: &PathBuf) -> Result<Vec<u8>> {
     if file.as_os_str() == "-" {
         let mut bytes = Vec::new();
@@ -160,16 +210,26 @@ fn whom(secret: &Metadata) -> String {
     secret.workloads.iter().map(String::as_str).chain(bridge).collect::<Vec<_>>().join(",")
 }
 
+/// How long guests may keep it, in the largest unit that fits.
+fn offline(secret: &Metadata) -> String {
+    let Some(Offline { seconds, boots }) = &secret.offline else { return "-".to_owned() };
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
+    let whole = units.iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = whole.copied().unwrap_or((1, 's'));
+    format!("{}{name}, {boots} starts", seconds.checked_div(unit).unwrap_or_default())
+}
+
 fn show(secrets: &[Metadata], format: Format) {
     match format {
         Format::Json => output::print_json(&secrets),
         Format::Text => {
-            let mut table = Table::new(&["NAME", "VERSION", "WORKLOADS", "STORED", "BY"]);
+            let mut table = Table::new(&["NAME", "VERSION", "WORKLOADS", "OFFLINE", "STORED", "BY"]);
             for secret in secrets {
                 table.row([
                     secret.name.clone(),
                     if secret.staged { format!("{} (staged)", secret.version) } else { secret.version.to_string() },
                     whom(secret),
+                    offline(secret),
                     secret.created_at.clone(),
                     secret.created_by.clone(),
                 ]);

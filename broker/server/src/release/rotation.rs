@@ -111,6 +111,7 @@ impl Releaser<'_> {
             workloads: found.current.workloads.clone(),
             bridge: false,
             rotation: Rotation::Guest,
+            offline: found.current.offline,
             staged: true,
             created_by: "guest".to_owned(),
             created_at: self.now,

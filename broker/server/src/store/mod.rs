@@ -52,7 +52,7 @@ pub(crate) use references::{
     ReferenceChange, ReferenceEvent, ReferenceKey, ReferenceSource, ReferenceStore, StoredReferenceSet,
 };
 pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore};
-pub(crate) use secrets::{Rotation, SecretMetadata, SecretStore, SecretVersion};
+pub(crate) use secrets::{OfflineAllowance, Rotation, SecretMetadata, SecretStore, SecretVersion};
 pub(crate) use tenants::{StoredTenant, TenantStore};
 
 /// A boxed future, because a trait object cannot have `async fn`.

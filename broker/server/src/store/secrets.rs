@@ -34,6 +34,28 @@ impl Rotation {
     }
 }
 
+/// How long a guest's TPM may keep a secret for reboots without the broker, counted from each release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct OfflineAllowance {
+    /// For how many seconds.
+    pub(crate) seconds: u32,
+    /// For how many starts of the machine.
+    pub(crate) boots: u32,
+}
+
+impl OfflineAllowance {
+    /// Thirty days.
+    pub(crate) const MOST_SECONDS: u32 = 30 * 86_400;
+    /// Most starts.
+    pub(crate) const MOST_BOOTS: u32 = 100;
+
+    /// Within the caps, or none.
+    pub(crate) fn new(seconds: u32, boots: u32) -> Option<Self> {
+        let within = (1..=Self::MOST_SECONDS).contains(&seconds) && (1..=Self::MOST_BOOTS).contains(&boots);
+        within.then_some(Self { seconds, boots })
+    }
+}
+
 /// One stored version of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecretVersion {
@@ -45,6 +67,8 @@ pub(crate) struct SecretVersion {
     pub(crate) bridge: bool,
     /// Who may change it.
     pub(crate) rotation: Rotation,
+    /// Whether guests may keep it for reboots without the broker.
+    pub(crate) offline: Option<OfflineAllowance>,
     /// The encrypted content.
     pub(crate) envelope: Vec<u8>,
 }
@@ -62,6 +86,9 @@ pub(crate) struct SecretMetadata {
     pub(crate) bridge: bool,
     /// Who may change it.
     pub(crate) rotation: Rotation,
+    /// Whether guests may keep it for reboots without the broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) offline: Option<OfflineAllowance>,
     /// Whether a guest is changing to it, and the name does not stand for it yet.
     pub(crate) staged: bool,
     /// Which administrator stored it; `guest` for a version that the guest asked for.
@@ -121,6 +148,15 @@ pub(crate) trait SecretStore {
         tenant: &'a TenantId,
         name: Option<&'a str>,
     ) -> StoreFuture<'a, Vec<SecretMetadata>>;
+
+    /// Sets for every version of `name` whether guests may keep it; says how many there are.
+    fn allow_offline<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        allowance: Option<OfflineAllowance>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, u64>;
 
     /// Erases the content of every version of `name`; says how many there were.
     fn delete_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str, now: Timestamp) -> StoreFuture<'a, u64>;

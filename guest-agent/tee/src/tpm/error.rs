@@ -66,6 +66,9 @@ pub enum TpmError {
     /// The TPM gives an object another name than its public area has.
     #[error("expected the TPM to name the object by its public area")]
     Name,
+    /// A kept object was made under other PCR values than those of now: by something else that ran on this machine.
+    #[error("expected a kept secret that was made under these PCR values")]
+    MadeElsewhere,
     /// No entropy for a nonce.
     #[error("expected randomness of the kernel, found {errno}")]
     Random {

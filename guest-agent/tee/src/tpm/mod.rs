@@ -11,7 +11,7 @@
 //! | measuring | [`Tpm::pcr_extend`], [`Tpm::pcr_banks`] |
 //! | storage | [`Tpm::nv_public`], [`Tpm::nv_read`], [`Tpm::nv_write`], [`Tpm::nv_define`] |
 //! | enrolment | [`Tpm::activate_credential`] |
-//! | secrets | [`Tpm::unseal_imported`], [`Tpm::seal_to_pcrs`], [`Tpm::unseal`] |
+//! | secrets | [`Tpm::unseal_imported`], [`Tpm::seal_to_pcrs`], [`Tpm::unseal`], [`Tpm::keep`], [`Tpm::open_kept`] |
 //!
 //! **Invariant: nothing stays loaded.** A [`Key`] and a [`PolicySession`] are flushed when they are dropped, on every path: a
 //! TPM without a resource manager has room for three objects and three sessions.
@@ -42,6 +42,7 @@ mod client;
 mod command;
 mod credential;
 mod error;
+mod keep;
 mod key;
 mod nv;
 mod pcr;
@@ -57,6 +58,7 @@ pub use self::{
     address::{NotAnAddress, TpmAddress},
     client::Tpm,
     error::TpmError,
+    keep::{ClockLimits, KeptObject, TpmClock},
     key::{Hierarchy, Key, PersistentHandle},
     nv::{NvAttributes, NvIndex, NvPublic},
     pcr::{NotPcrs, Pcrs},

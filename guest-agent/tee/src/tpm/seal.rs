@@ -21,7 +21,7 @@ const POLICY_PCR: u32 = 0x17F;
 /// TPM_ALG_NULL: no inner wrapper.
 const ALG_NULL: u16 = 0x0010;
 /// Longest TPM2B_SENSITIVE_DATA (MAX_SYM_DATA).
-const MAX_SEALED: usize = 128;
+pub(super) const MAX_SEALED: usize = 128;
 
 /// A secret that the broker wrapped for the endorsement key of this TPM (TPM2_Import): each part with its size before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,11 +137,11 @@ impl Tpm {
         self.unseal_loaded(&loaded, pcrs)
     }
 
-    fn storage_parent(&self) -> Result<Key, TpmError> {
+    pub(super) fn storage_parent(&self) -> Result<Key, TpmError> {
         self.create_primary(Hierarchy::Owner, &PublicTemplate::storage_parent())
     }
 
-    fn load_object(&self, command: Command, private: &[u8], public: &[u8]) -> Result<Loaded, TpmError> {
+    pub(super) fn load_object(&self, command: Command, private: &[u8], public: &[u8]) -> Result<Loaded, TpmError> {
         let parameters = Writer::default().bytes(private).bytes(public);
         let (loaded, name) =
             self.load(command.parameters(parameters), |reader| Ok(sized(reader, "name", MAX_NAME)?.to_vec()))?;
@@ -168,6 +168,6 @@ pub(super) fn whole<'a>(bytes: &'a [u8], structure: &'static str) -> Result<&'a 
     if exact && bytes.len() <= MAX_STRUCTURE { Ok(bytes) } else { Err(TpmError::Sized { structure }) }
 }
 
-fn sized_again(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn sized_again(bytes: &[u8]) -> Vec<u8> {
     Writer::default().sized(bytes).as_bytes().to_vec()
 }

@@ -17,6 +17,8 @@ const TRIAL: u8 = 0x03;
 const NULL: u32 = 0x4000_0007;
 const ALG_NULL: u16 = 0x0010;
 const ALG_SHA256: u16 = 0x000B;
+/// TPM_EO_UNSIGNED_LE.
+pub(super) const UNSIGNED_LE: u16 = 0x0009;
 /// Bytes of our nonce.
 const NONCE_BYTES: usize = 32;
 
@@ -87,6 +89,17 @@ impl PolicySession {
         let selection: PcrSelection = pcrs.selection();
         let parameters = Writer::default().sized(&[]).selections(&[selection]);
         let command = Command::new(CommandCode::POLICY_PCR, &[self.handle()]).parameters(parameters);
+        self.tpm.ask(command, |_nothing| Ok(()))
+    }
+
+    /// Demands that the unsigned field of TPMS_TIME_INFO at `offset` is not above `limit`, big-endian and as long as the field
+    /// (TPM2_PolicyCounterTimer).
+    ///
+    /// # Errors
+    /// [`TpmError`]: `TPM_RC_POLICY` when it is.
+    pub(super) fn require_at_most(&self, offset: u16, limit: &[u8]) -> Result<(), TpmError> {
+        let parameters = Writer::default().sized(limit).u16(offset).u16(UNSIGNED_LE);
+        let command = Command::new(CommandCode::POLICY_COUNTER_TIMER, &[self.handle()]).parameters(parameters);
         self.tpm.ask(command, |_nothing| Ok(()))
     }
 

@@ -1,8 +1,11 @@
 //! The TPM of a guest: its attestation key, its part of the evidence, its part of an enrolment.
 
+use std::collections::BTreeMap;
+
 use evidence_formats::{
     bundle::{Bundle, BundleItem, ItemName, MediaType},
     bytes::ReportData,
+    digest::{Digest, HashAlgorithm},
     tpm::TpmDocument,
 };
 use zeroize::Zeroizing;
@@ -11,8 +14,8 @@ use super::{TpmSettings, logs};
 use crate::{
     error::{AttestError, Warning},
     tpm::{
-        AkKind, EkKind, Hierarchy, ImportedSecret, Key, NvIndex, Pcrs, PersistentHandle, PublicTemplate, Tpm,
-        TpmAddress, TpmError,
+        AkKind, ClockLimits, EkKind, Hierarchy, ImportedSecret, KeptObject, Key, NvIndex, Pcrs, PersistentHandle,
+        PublicTemplate, Tpm, TpmAddress, TpmError,
     },
 };
 
@@ -181,6 +184,44 @@ impl GuestTpm {
         let kind = if secret.symseed.len() == RSA_SECRET_BYTES { EkKind::Rsa2048 } else { EkKind::EccP256 };
         let ek = tpm.create_ek(kind)?;
         Ok(tpm.unseal_imported(&ek, secret, pcrs)?)
+    }
+
+    /// Keeps a secret for reboots without a broker: for `milliseconds` of the TPM's own time and `resets` more starts, while the
+    /// PCRs have these values. Says up to where clock and counters may go.
+    ///
+    /// # Errors
+    /// [`AttestError`] when the TPM does not keep it.
+    pub fn keep(
+        &mut self,
+        data: &[u8],
+        bank: HashAlgorithm,
+        values: &BTreeMap<u8, Digest>,
+        (milliseconds, resets): (u64, u32),
+    ) -> Result<(KeptObject, ClockLimits), AttestError> {
+        self.connected = None;
+        let tpm = Tpm::open(&self.address)?;
+        let now = tpm.clock()?;
+        let limits = ClockLimits {
+            clock: now.clock.saturating_add(milliseconds),
+            resets: now.resets.saturating_add(resets),
+            // A suspension starts the PCRs anew as a reset does, and is not counted as one.
+            restarts: now.restarts,
+        };
+        Ok((tpm.keep(data, bank, values, limits)?, limits))
+    }
+
+    /// Opens what [`GuestTpm::keep`] keeps.
+    ///
+    /// # Errors
+    /// [`AttestError`] when the TPM does not open it.
+    pub fn open_kept(
+        &mut self,
+        object: &KeptObject,
+        pcrs: &Pcrs,
+        limits: ClockLimits,
+    ) -> Result<Zeroizing<Vec<u8>>, AttestError> {
+        self.connected = None;
+        Ok(Tpm::open(&self.address)?.open_kept(object, pcrs, limits)?)
     }
 
     fn with_ak<T>(&mut self, run: impl FnOnce(&Tpm, &Key) -> Result<T, TpmError>) -> Result<T, AttestError> {

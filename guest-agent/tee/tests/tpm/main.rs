@@ -4,6 +4,7 @@
 mod credential;
 mod evidence;
 mod faults;
+mod keeping;
 mod keys;
 mod measuring;
 mod sealing;

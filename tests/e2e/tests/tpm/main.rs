@@ -5,6 +5,7 @@ mod boot_log;
 mod enrolment;
 mod hosted;
 mod machine;
+mod offline;
 mod refusal;
 mod sealed;
 mod svsm;

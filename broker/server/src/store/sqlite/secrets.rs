@@ -5,7 +5,9 @@ use sqlx::{Row, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
-    super::{Rotation, SecretMetadata, SecretStore, SecretVersion, StoreError, StoreFuture, TenantId},
+    super::{
+        OfflineAllowance, Rotation, SecretMetadata, SecretStore, SecretVersion, StoreError, StoreFuture, TenantId,
+    },
     SqliteStore, audit, to_u32,
 };
 use crate::audit::Kind;
@@ -32,8 +34,8 @@ impl SecretStore for SqliteStore {
         Box::pin(async move {
             let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let inserted = sqlx::query(
-                "INSERT INTO secrets (tenant, name, version, envelope, workloads, bridge, rotation, staged, created_by,
-                 created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                "INSERT INTO secrets (tenant, name, version, envelope, workloads, bridge, rotation, offline_seconds, offline_boots,
+                 staged, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT DO NOTHING",
             )
             .bind(tenant.as_str())
@@ -43,6 +45,8 @@ impl SecretStore for SqliteStore {
             .bind(metadata.workloads.join(" "))
             .bind(metadata.bridge)
             .bind(metadata.rotation.as_str())
+            .bind(metadata.offline.map(|allowance| allowance.seconds))
+            .bind(metadata.offline.map(|allowance| allowance.boots))
             .bind(metadata.staged)
             .bind(&metadata.created_by)
             .bind(metadata.created_at.as_unix())
@@ -65,7 +69,7 @@ impl SecretStore for SqliteStore {
     fn newest_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT version, workloads, bridge, rotation, envelope FROM secrets
+                "SELECT version, workloads, bridge, rotation, offline_seconds, offline_boots, envelope FROM secrets
                  WHERE tenant = ? AND name = ? AND staged = 0 AND envelope IS NOT NULL ORDER BY version DESC LIMIT 1",
             )
             .bind(tenant.as_str())
@@ -79,7 +83,7 @@ impl SecretStore for SqliteStore {
     fn staged_secret<'a>(&'a self, tenant: &'a TenantId, name: &'a str) -> StoreFuture<'a, Option<SecretVersion>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT version, workloads, bridge, rotation, envelope FROM secrets
+                "SELECT version, workloads, bridge, rotation, offline_seconds, offline_boots, envelope FROM secrets
                  WHERE tenant = ? AND name = ? AND staged = 1 AND envelope IS NOT NULL",
             )
             .bind(tenant.as_str())
@@ -98,7 +102,7 @@ impl SecretStore for SqliteStore {
     ) -> StoreFuture<'a, Option<SecretVersion>> {
         Box::pin(async move {
             let row = sqlx::query(
-                "SELECT version, workloads, bridge, rotation, envelope FROM secrets
+                "SELECT version, workloads, bridge, rotation, offline_seconds, offline_boots, envelope FROM secrets
                  WHERE tenant = ? AND name = ? AND version = ? AND envelope IS NOT NULL",
             )
             .bind(tenant.as_str())
@@ -173,7 +177,8 @@ impl SecretStore for SqliteStore {
     ) -> StoreFuture<'a, Vec<SecretMetadata>> {
         Box::pin(async move {
             let rows = sqlx::query(
-                "SELECT name, version, workloads, bridge, rotation, staged, created_by, created_at FROM secrets
+                "SELECT name, version, workloads, bridge, rotation, offline_seconds, offline_boots, staged, created_by, created_at
+                 FROM secrets
                  WHERE tenant = ?1 AND (?2 IS NULL OR name = ?2) AND envelope IS NOT NULL ORDER BY name, version DESC",
             )
             .bind(tenant.as_str())
@@ -188,12 +193,41 @@ impl SecretStore for SqliteStore {
                         workloads: words(&row.try_get::<String, _>("workloads")?),
                         bridge: row.try_get("bridge")?,
                         rotation: Rotation::parse(&row.try_get::<String, _>("rotation")?)?,
+                        offline: offline_of(row)?,
                         staged: row.try_get("staged")?,
                         created_by: row.try_get("created_by")?,
                         created_at: Timestamp::from_unix(row.try_get("created_at")?),
                     })
                 })
                 .collect()
+        })
+    }
+
+    fn allow_offline<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        name: &'a str,
+        allowance: Option<OfflineAllowance>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let set = sqlx::query(
+                "UPDATE secrets SET offline_seconds = ?, offline_boots = ?
+                 WHERE tenant = ? AND name = ? AND envelope IS NOT NULL",
+            )
+            .bind(allowance.map(|allowance| allowance.seconds))
+            .bind(allowance.map(|allowance| allowance.boots))
+            .bind(tenant.as_str())
+            .bind(name)
+            .execute(&mut *transaction)
+            .await?;
+            if set.rows_affected() > 0 {
+                let body = json!({"name": name, "offline": allowance});
+                audit::append(&mut transaction, tenant, now, Kind::SecretOffline, body).await?;
+            }
+            transaction.commit().await?;
+            Ok(set.rows_affected())
         })
     }
 
@@ -225,8 +259,15 @@ fn version_of(row: &SqliteRow) -> Result<SecretVersion, StoreError> {
         workloads: words(&row.try_get::<String, _>("workloads")?),
         bridge: row.try_get("bridge")?,
         rotation: Rotation::parse(&row.try_get::<String, _>("rotation")?)?,
+        offline: offline_of(row)?,
         envelope: row.try_get("envelope")?,
     })
+}
+
+/// What is stored outside of the caps allows nothing.
+fn offline_of(row: &SqliteRow) -> Result<Option<OfflineAllowance>, StoreError> {
+    let (seconds, boots): (Option<u32>, Option<u32>) = (row.try_get("offline_seconds")?, row.try_get("offline_boots")?);
+    Ok(seconds.zip(boots).and_then(|(seconds, boots)| OfflineAllowance::new(seconds, boots)))
 }
 
 /// Names have no spaces, so a list of them is stored with spaces between.

@@ -180,6 +180,7 @@ async fn keys_and_secrets_open_for_their_tenant_alone_also_when_a_row_is_moved()
         workloads: vec!["web".to_owned()],
         bridge: false,
         rotation: super::super::Rotation::Operator,
+        offline: None,
         staged: false,
         created_by: "admin".to_owned(),
         created_at: NOW,
@@ -187,6 +188,8 @@ async fn keys_and_secrets_open_for_their_tenant_alone_also_when_a_row_is_moved()
     acme.put_secret(&tenant("acme"), metadata, &content).await.unwrap();
     assert!(store.newest_secret(&tenant("beta"), "disk-key").await.unwrap().is_none());
     assert!(store.secret_metadata(&tenant("beta"), None).await.unwrap().is_empty());
+    let allowance = crate::store::OfflineAllowance::new(60, 1);
+    assert_eq!(store.allow_offline(&tenant("beta"), "disk-key", allowance, NOW).await.unwrap(), 0);
     assert_eq!(store.delete_secret(&tenant("beta"), "disk-key", NOW).await.unwrap(), 0);
     for whose in ["beta", "default"] {
         for table in ["protected_keys", "secrets"] {
