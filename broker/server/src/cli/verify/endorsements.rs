@@ -55,8 +55,10 @@ impl Gathered {
     }
 }
 
-/// Whether the first entry is one that a certificate table has (GHCB 2.03 §4.1.8.1).
+/// Whether the first entry is one that a certificate table has (GHCB 2.03 §4.1.8.1). Clouds put entries of their own
+/// before: then it is one when it is well-formed to its last entry.
 fn is_cert_table(bytes: &[u8]) -> bool {
     let known = [CertGuid::VCEK, CertGuid::VLEK, CertGuid::ASK, CertGuid::ARK, CertGuid::CRL];
-    known.iter().any(|guid| bytes.starts_with(&guid.0))
+    let holds_known = |table: CertTable| table.entries().any(|(guid, _)| known.contains(&guid));
+    known.iter().any(|guid| bytes.starts_with(&guid.0)) || CertTable::parse(bytes).is_ok_and(holds_known)
 }

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use evidence_formats::{
     binding::{BindingDigest, Nonce},
-    code::Coded,
+    code::{Code, Coded},
 };
 use keys::jwk::TeePublicKey;
 use verifier::{
@@ -131,7 +131,24 @@ impl From<RevocationMode> for Revocation {
 pub(crate) fn run(args: &Args) -> ExitCode {
     match judge_files(args.kind, &args.evidence, &args.terms) {
         Ok(outcome) => outcome.report(args.format),
-        Err(error) => output::fail(&error, output::USAGE),
+        Err(error) => {
+            let status = output::fail(&error, output::USAGE);
+            if args.format == Format::Json {
+                output::print_json(&Outcome::refused(Verdict::Undecided, &Unusable(error)));
+            }
+            status
+        }
+    }
+}
+
+/// A file or argument of the operator's, without which nothing is judged.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct Unusable(anyhow::Error);
+
+impl Coded for Unusable {
+    fn code(&self) -> Code {
+        Code::new("parse.file")
     }
 }
 
