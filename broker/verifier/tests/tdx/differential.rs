@@ -26,11 +26,15 @@ const RESERVED: Reason = ByBaseline("baseline.tdx.reserved_attributes");
 const OUTER_TYPE: Reason = Stricter("the outer type is compared here");
 const ROOTS: Reason = Stricter("a second root of the same name is refused here, ignored there");
 
-/// Every case on which the two differ, by its exact name.
-const DIFFERENCES: [(&str, Reason); 29] = [
+/// Every case on which the two differ, by its exact name. Some cases of the index are not always shipped.
+const DIFFERENCES: [(&str, Reason); 39] = [
     ("a_natural_sept_ve", SEPT_VE),
     ("a_tcb_chain_2033_root", ROOTS),
     ("a_tcb_chain_selfmade_root", ROOTS),
+    ("azure_live2026_v4 collateral/20260325", SEPT_VE),
+    ("azure_live2026_v4 collateral/20260401", SEPT_VE),
+    ("azure_teekit_v4 collateral/20251031", SEPT_VE),
+    ("azure_teekit_v4 collateral/20260222", SEPT_VE),
     ("azure_trustee_v4 collateral/20251031", SEPT_VE),
     ("azure_trustee_v4 collateral/20260222", SEPT_VE),
     ("azure_zkdcap_v4 collateral/20250205", SEPT_VE),
@@ -39,8 +43,12 @@ const DIFFERENCES: [(&str, Reason); 29] = [
     ("b_attr_migratable", ByBaseline("baseline.tdx.migratable")),
     ("b_attr_reserved_bit32", RESERVED),
     ("b_attr_reserved_bit8", RESERVED),
+    ("b_attr_sept_ve_disable_0", SEPT_VE),
+    ("b_attr_servtd_ext_bit17", ByBaseline("baseline.tdx.servtd_ext")),
     ("b_attr_tud_bit7", RESERVED),
     ("b_attr_tud_reserved_bit1", RESERVED),
+    ("b_auth_trailing", Stricter("sizes are exact here")),
+    ("b_chain_4", Stricter("exactly three certificates here")),
     ("b_chain_no_root", Stricter("exactly three certificates here")),
     ("b_crls_swapped", Allowed("CRLs are told apart by issuer here, by place there")),
     ("b_inner_trailing", Stricter("sizes are exact here")),
@@ -51,9 +59,11 @@ const DIFFERENCES: [(&str, Reason); 29] = [
     ("b_pck_wrong_cn", Stricter("the name of the PCK certificate is compared here")),
     ("b_qe_auth_33", Allowed("any length of QE authentication data is legal")),
     ("b_qe_auth_empty", Allowed("any length of QE authentication data is legal")),
+    ("b_qe_reportdata_tail", Stricter("all 64 bytes of the QE report data are compared here")),
     ("b_qeid_v3", Stricter("structure version 2 is the only one that is published")),
     ("b_tcbinfo_dup_levels", Stricter("of two equal levels neither is right")),
     ("b_tcbinfo_edge", Allowed("the second of nextUpdate is included here, for CRLs too")),
+    ("b_tcbinfo_other_pceid", Stricter("the PCEID is compared here")),
     ("b_tcbinfo_signer_wrong_cn", Stricter("the name of the signing certificate is compared here")),
     ("b_tcbinfo_tcbtype1", Stricter("how another tcbType is compared is not known")),
     ("b_tcbinfo_v4", Stricter("structure version 3 is the only one that is published")),
@@ -108,9 +118,10 @@ fn explains(reason: Reason, outcome: &Result<Claims, String>) -> Result<(), Stri
 #[test]
 fn both_implementations_agree_or_the_table_says_why_not() {
     let Some(vectors) = vectors() else { return };
-    let mut found = Vec::new();
+    let (mut found, mut shipped) = (Vec::new(), Vec::new());
     let mut agreed = 0_u32;
     for case in cases(&vectors) {
+        shipped.push(case.name.clone());
         let Some(collateral) = collateral(&case.collateral) else { continue };
         let anchors = TrustAnchors::from_files([case.root.as_slice()]).unwrap();
         let outcome = judge(&case.quote, &endorsements(&case.collateral), &anchors, case.now);
@@ -125,7 +136,8 @@ fn both_implementations_agree_or_the_table_says_why_not() {
         found.push(case.name);
     }
     // A row whose difference is gone explains nothing any more.
-    let rows: Vec<_> = DIFFERENCES.iter().map(|(name, _)| *name).collect();
+    let here = |name: &&str| shipped.iter().any(|case| case == name);
+    let rows: Vec<_> = DIFFERENCES.iter().map(|(name, _)| *name).filter(here).collect();
     assert_eq!(found, rows);
     assert!(agreed > 200, "{agreed}");
 }
