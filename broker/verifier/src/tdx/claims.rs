@@ -15,7 +15,7 @@ use super::{
     floors::SeenNumbers,
     tcb::TcbEvaluation,
 };
-use crate::{Claims, Floor, Measurements, Platform, RawClaims, RuntimeMeasurement, TcbClaims, Timestamp};
+use crate::{Claims, Floor, Measurements, Platform, RawClaims, RuntimeMeasurement, TcbClaims, Timestamp, Unchecked};
 
 /// Every field of an authenticated quote, with what its endorsements say about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -161,7 +161,8 @@ pub(super) struct Authenticated<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Claims in the schema of every platform. `unchecked` has what the collateral left open; the binding is the caller's.
+/// Claims in the schema of every platform. `unchecked` has what collateral and log left open; the binding is the
+/// caller's.
 pub(super) fn claims(found: Authenticated<'_>) -> Claims {
     let body = &found.quote.body;
     let event_log = found.events.is_some();
@@ -187,9 +188,16 @@ pub(super) fn claims(found: Authenticated<'_>) -> Claims {
         host_data: Some(body.info.mr_config_id.to_string()),
         init_data: None,
         report_data: body.report_data.to_string(),
-        unchecked: found.collateral.unchecked.clone(),
+        unchecked: found.collateral.unchecked.iter().cloned().chain(unexplained(&found)).collect(),
         raw: RawClaims::Tdx(Box::new(raw(&found, event_log))),
     }
+}
+
+/// Registers that were extended and that no log explains: their values count, nothing is known of their content.
+fn unexplained(found: &Authenticated<'_>) -> Option<Unchecked> {
+    let extended = found.quote.body.info.rtmr.iter().any(|rtmr| !rtmr.is_zero());
+    let without_log = found.events.is_none() && extended;
+    without_log.then_some(Unchecked { what: "event_log", reason: "the evidence has no event log" })
 }
 
 fn raw(found: &Authenticated<'_>, event_log: bool) -> TdxClaims {

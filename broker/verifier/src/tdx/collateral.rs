@@ -249,9 +249,9 @@ impl AuthenticCollateral {
     ///
     /// # Errors
     /// [`TdxEndorsementError`]. What is wrong is reported before what is missing.
-    pub(crate) fn authenticate(
+    pub(crate) fn authenticate<'e>(
         pck: &PckCertificate,
-        endorsements: &Endorsements,
+        endorsements: &'e Endorsements,
         revocation: Revocation,
         now: Timestamp,
     ) -> Result<Self, TdxEndorsementError> {
@@ -262,24 +262,34 @@ impl AuthenticCollateral {
         };
         let mut missing = Missing(None);
         let grace = revocation.grace();
-        let root_crl = missing.defer(current_crl(CrlKind::Root, pck.root(), pool, (now, grace)))?;
-        if let Some(crl) = root_crl {
+        let root_list = missing.defer(newest_crl(CrlKind::Root, pck.root(), pool, now))?;
+        if let Some(crl) = root_list {
             for (certificate, which) in [(pck.root(), Revocable::Root), (pck.intermediate(), Revocable::Intermediate)] {
                 require_unrevoked(crl, certificate, which)?;
             }
         }
-        let pck_crl = missing.defer(current_crl(CrlKind::Pck, pck.intermediate(), pool, (now, grace)))?;
-        if let Some(crl) = pck_crl {
+        let pck_list = missing.defer(newest_crl(CrlKind::Pck, pck.intermediate(), pool, now))?;
+        if let Some(crl) = pck_list {
             require_unrevoked(crl, pck.certificate(), Revocable::Pck)?;
         }
         let mut unchecked = Vec::new();
         if revocation == Revocation::IfPresent && missing.0.take().is_some() {
             unchecked.push(Unchecked { what: "revocation", reason: "no CRL was supplied for a certificate authority" });
         }
+        let mut in_force = |kind, list: Option<&'e Crl>| match list.map(|crl| require_current(kind, crl, now, grace)) {
+            Some(Err(_)) if revocation == Revocation::IfPresent => {
+                unchecked.push(Unchecked { what: "revocation", reason: "a CRL that was supplied is not current" });
+                Ok(None)
+            }
+            Some(Err(error)) => Err(error),
+            Some(Ok(())) | None => Ok(list),
+        };
+        let root_crl = in_force(CrlKind::Root, root_list)?;
+        let pck_crl = in_force(CrlKind::Pck, pck_list)?;
         if [root_crl, pck_crl].into_iter().flatten().any(|crl| !crl_window(crl).holds(now)) {
             unchecked.push(Unchecked { what: "crl_age", reason: "a CRL has run out and counts for some hours" });
         }
-        let documents = Documents { pck, pool, root_crl, now, issued: issued_by(pck.root(), pool) };
+        let documents = Documents { pck, pool, root_list, now, issued: issued_by(pck.root(), pool) };
         let tcb_info = missing.defer(documents.tcb_info())?;
         let qe_identity = missing.defer(documents.qe_identity())?;
         if let Some(error) = missing.0 {
@@ -342,12 +352,13 @@ const fn crl_window(crl: &Crl) -> Window {
     Window { from: crl.this_update(), until: crl.next_update() }
 }
 
-/// The newest CRL of `issuer` that was issued by now. Intel numbers every CRL 1, so that only dates order them.
-fn current_crl<'a>(
+/// The newest CRL of `issuer` that was issued by now where there is one. Intel numbers every CRL 1, so that only
+/// dates order them.
+fn newest_crl<'a>(
     kind: CrlKind,
     issuer: &Certificate,
     pool: &Pool<'a>,
-    (now, grace): (Timestamp, i64),
+    now: Timestamp,
 ) -> Result<&'a Crl, TdxEndorsementError> {
     let by_issuer = pool.crls.iter().copied().filter(|crl| crl.issuer().raw() == issuer.subject().raw());
     let newest = by_issuer.max_by_key(|crl| (crl.this_update() <= now, crl.this_update()));
@@ -365,12 +376,16 @@ fn current_crl<'a>(
     if !crl.names_issuer_key() {
         return Err(TdxEndorsementError::CrlKeyIdentifier(kind));
     }
+    Ok(crl)
+}
+
+fn require_current(kind: CrlKind, crl: &Crl, now: Timestamp, grace: i64) -> Result<(), TdxEndorsementError> {
     let window = crl_window(crl);
     let counts = Window { until: window.until.plus_seconds(grace), ..window };
-    if !counts.holds(now) {
-        return Err(TdxEndorsementError::CrlTime { kind, from: window.from, until: window.until });
+    if counts.holds(now) {
+        return Ok(());
     }
-    Ok(crl)
+    Err(TdxEndorsementError::CrlTime { kind, from: window.from, until: window.until })
 }
 
 fn require_unrevoked(crl: &Crl, certificate: &Certificate, which: Revocable) -> Result<(), TdxEndorsementError> {
@@ -381,7 +396,8 @@ fn require_unrevoked(crl: &Crl, certificate: &Certificate, which: Revocable) -> 
 struct Documents<'a, 'p> {
     pck: &'a PckCertificate,
     pool: &'a Pool<'p>,
-    root_crl: Option<&'a Crl>,
+    /// The root's CRL, current or not: whoever it names is refused.
+    root_list: Option<&'a Crl>,
     now: Timestamp,
     /// Certificates for TCB signing that the root issued: both documents have the same signer, which is verified once.
     issued: Vec<&'a Certificate>,
@@ -509,7 +525,7 @@ impl Documents<'_, '_> {
         if !window.holds(self.now) {
             return Err(TdxEndorsementError::SignerValidity(kind));
         }
-        if let Some(crl) = self.root_crl {
+        if let Some(crl) = self.root_list {
             require_unrevoked(crl, signer, Revocable::TcbSigning)?;
         }
         Ok(window)

@@ -1,14 +1,18 @@
 //! Which platform a TD runs on, what its lists must look like, and how long a judgement of it holds.
 
-use evidence_formats::evidence::{Evidence, TdxEvidence};
+use evidence_formats::{
+    bytes::Sha384Digest,
+    code::Coded,
+    evidence::{Evidence, TdxEvidence},
+};
 use softtee::{
-    intel::{AT, Collateral},
+    intel::{AT, Collateral, TdxPlatform},
     x509::{CrlSpec, oids},
 };
 use time::Duration;
 use verifier::{
-    Authentic, Claims, Criteria, CrlFloors, Expected, Forgetful, Policing, RawClaims, Revocation, Terms, Timestamp,
-    Warnings, appraise, authenticate,
+    Authentic, Claims, Criteria, CrlFloors, Policing, RawClaims, Revocation, Terms, Timestamp, Warnings, appraise,
+    authenticate,
     baseline::Baseline,
     reference::References,
     result::{AttestationResult, ResultProfile, ResultTerms},
@@ -79,18 +83,60 @@ fn lists_without_the_key_identifier_of_their_issuer_are_refused() {
 }
 
 #[test]
+fn registers_without_a_log_are_named_as_unexplained() {
+    let bench = Bench::new();
+    let names_log = |extended: bool, log: Option<&[u8]>| {
+        let mut td = bench.platform.td();
+        if !extended {
+            td.info.rtmr = [Sha384Digest([0; 48]); 4];
+        }
+        let quote = bench.platform.quote(&td).to_bytes(&bench.platform);
+        let evidence = Evidence::Tdx(Box::new(TdxEvidence::parse(&quote, log).unwrap()));
+        let claims = bench.judge(&evidence).unwrap();
+        claims.unchecked.iter().any(|unchecked| unchecked.what == "event_log")
+    };
+    assert!(names_log(true, None));
+    assert!(!names_log(true, Some(&TdxPlatform::event_log().to_bytes())));
+    // Behind a paravisor nothing is ever extended.
+    assert!(!names_log(false, None));
+}
+
+#[test]
+fn where_lists_are_optional_one_that_ran_out_still_revokes() {
+    let bench = Bench::new();
+    let pck = bench.platform.pki.pck(&bench.platform.pck).certificate.serial;
+    let judge = |revocation, change: &dyn Fn(&mut Collateral)| {
+        let mut collateral = bench.platform.collateral(AT);
+        change(&mut collateral);
+        let terms = Terms { revocation, ..bench.terms(CrlFloors::NONE) };
+        let outcome = authenticate(&evidence(&bench), &endorsements(&collateral), &terms);
+        outcome.map_err(|error| error.code().to_string()).map(|authentic| {
+            let what = authentic.claims().unchecked.iter().map(|unchecked| unchecked.what);
+            what.filter(|what| *what != "event_log").collect::<Vec<_>>().join(" ")
+        })
+    };
+    let stale = |it: &mut Collateral| it.pck_crl.next_update = Some(AT - Duration::hours(1));
+    let future = |it: &mut Collateral| it.root_crl.this_update = AT + Duration::hours(1);
+    let revoking = |it: &mut Collateral| {
+        stale(it);
+        it.pck_crl = it.pck_crl.clone().revoking(&pck);
+    };
+    let ok = |unchecked: &str| Ok(unchecked.to_owned());
+    let refused = |code: &str| Err(code.to_owned());
+    assert_eq!(judge(Revocation::IfPresent, &|_same| {}), ok("report_data"));
+    assert_eq!(judge(Revocation::IfPresent, &stale), ok("revocation report_data"));
+    assert_eq!(judge(Revocation::IfPresent, &future), ok("revocation report_data"));
+    assert_eq!(judge(Revocation::IfPresent, &revoking), refused("endorsement.tdx.pck_revoked"));
+    assert_eq!(judge(Revocation::Require, &stale), refused("endorsement.tdx.pck_crl_expired"));
+    assert_eq!(judge(Revocation::Require, &future), refused("endorsement.tdx.root_crl_expired"));
+    assert_eq!(judge(Revocation::Require, &revoking), refused("endorsement.tdx.pck_revoked"));
+}
+
+#[test]
 fn a_result_ends_with_the_collateral_that_it_rests_on() {
     let bench = Bench::new();
     let authentic = |now: Timestamp, revocation| -> Authentic<Claims> {
-        let terms = Terms {
-            anchors: &bench.anchors,
-            revocation,
-            expected: Expected::Unchecked { reason: "a test" },
-            now,
-            memory: &Forgetful,
-            crl_floors: CrlFloors::NONE,
-            tpm: verifier::tpm::TpmTerms::DEFAULT,
-        };
+        let terms = Terms { revocation, now, ..bench.terms(CrlFloors::NONE) };
         authenticate(&evidence(&bench), &bench.endorsements, &terms).unwrap()
     };
     let ends = |now: Timestamp, revocation| {
