@@ -70,7 +70,7 @@ impl Issuance {
     /// When it is not issued.
     pub fn x509_svid(&self, csr: &str) -> Result<usize> {
         let request = request(GrantKind::X509Svid, Some(csr.to_owned()));
-        value(self.issuer().x509_svid(self.entry()?, &request, self.terms())?)
+        value(self.issuer().x509_svid(self.entry()?, &request, self.terms())?.map(|svid| svid.value))
     }
 
     /// Verifies a request (PEM).
@@ -88,7 +88,7 @@ impl Issuance {
     pub fn certificate(&self, request: &VerifiedRequest) -> Result<usize> {
         let ca = self.keyring.ca().context("expected a CA")?;
         let id = "spiffe://example.org/workload/web";
-        Ok(ca.certify(&request.0.public_key, id, self.now, self.terms().until)?.len())
+        Ok(ca.certify(&request.0.public_key, id, (self.now, self.terms().until), None)?.chain.len())
     }
 
     fn issuer(&self) -> Issuer<'_> {

@@ -26,7 +26,7 @@ use crate::{
     exchange::Issuers,
     federation::{BundleEndpoint, Federations},
     http::{bridge::Bridge, rate::RateLimit},
-    identity::{AuthorityTerms, KeyRing, Succession, ensure_keys, succeed},
+    identity::{AuthorityTerms, KeyRing, RevocationLists, Succession, ensure_keys, succeed},
     leases::{Places, SharedLeaseKey},
     metrics::Metrics,
     nonce::{NonceKey, SpentNonces},
@@ -79,6 +79,8 @@ pub(crate) struct Broker {
     pub(crate) bridge: Option<Bridge>,
     /// How CAs of X.509-SVIDs are made.
     pub(crate) authority: ArcSwap<AuthorityTerms>,
+    /// The revocation lists of those CAs.
+    pub(crate) revocation_lists: RevocationLists,
     /// The bundles of other trust domains.
     pub(crate) federations: ArcSwap<Federations>,
     /// The certificate of the own bundle endpoint.
@@ -162,6 +164,7 @@ impl Broker {
             not_authentic: AtomicU64::new(0),
             bridge: config.bridge.as_ref().map(Bridge::open).transpose()?,
             authority: ArcSwap::from_pointee(authority),
+            revocation_lists: RevocationLists::default(),
             federations: ArcSwap::from_pointee(federations),
             bundle_endpoint: Arc::default(),
             ssh: config.ssh.clone(),

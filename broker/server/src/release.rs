@@ -23,7 +23,7 @@ use crate::{
     decision::GrantRecord,
     identity::{IssueError, Issuer, Offer, Terms},
     leases::Slot,
-    store::{Lease, TenantId},
+    store::{IssuedCertificate, Lease, TenantId},
     vault::{Vault, VaultError},
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct Released {
     pub(crate) change: Option<SecretChange>,
     /// Until when the guest may keep it for reboots without the broker.
     pub(crate) offline_until: Option<Timestamp>,
+    /// The X.509-SVID that it is, if it is one.
+    pub(crate) certificate: Option<IssuedCertificate>,
 }
 
 /// A grant that the guest does not get.
@@ -128,7 +130,7 @@ impl Releaser<'_> {
         let expires_at = self.now.plus_seconds(i64::from(ttl)).min(self.ends_at);
         let expires_at = self.issuer.ends(offer).map_or(expires_at, |ends| expires_at.min(ends));
         let terms = Terms { until: expires_at, slot };
-        let (mut version, mut change) = (offer.version(), None);
+        let (mut version, mut change, mut certificate) = (offer.version(), None, None);
         let value = match offer {
             Offer::Absent => {
                 let reasons = vec![format!("the grant {} does not exist", request.name)];
@@ -141,7 +143,10 @@ impl Releaser<'_> {
             }),
             Offer::Token(entry) => self.issuer.token(entry, terms)?,
             Offer::JwtSvid(entry) => self.issuer.jwt_svid(entry, request, terms)?,
-            Offer::X509Svid(entry) => self.issuer.x509_svid(entry, request, terms)?,
+            Offer::X509Svid(entry) => self.issuer.x509_svid(entry, request, terms)?.map(|svid| {
+                certificate = Some(svid.issued);
+                svid.value
+            }),
             Offer::SshCertificate(kind, entry) => self.issuer.ssh_certificate((kind, entry), request, terms)?,
             Offer::DatabaseRole(server, _) => Ok(self.databases.credential(server, &slot.id, expires_at)?),
         };
@@ -170,7 +175,7 @@ impl Releaser<'_> {
             issued_at: self.now,
             expires_at,
         };
-        Ok(Ok(Released { sealed, lease, change, offline_until }))
+        Ok(Ok(Released { sealed, lease, change, offline_until, certificate }))
     }
 
     /// Whether and how long the guest may have its TPM keep the secret: when it asks, the operator allows it, and there is a TPM that is

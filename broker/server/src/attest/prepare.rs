@@ -82,6 +82,7 @@ impl Prepared {
             (record.code, record.reasons) = (Some(denied.code), denied.reasons.clone());
         }
         self.opening.leases.retain(|opened| opened.id != lease);
+        self.opening.certificates.retain(|issued| issued.lease != lease);
         self.opening.renews.retain(|renewed| renewed != lease);
         if let Some(grant) = self.grants.get_mut(place) {
             *grant = Err(denied);
@@ -144,17 +145,22 @@ pub(super) fn prepare(
         issued_at: admitted.now,
         expires_at,
     };
-    let granted = grants.iter().filter_map(|grant| grant.as_ref().ok()).map(|released| released.lease.clone());
+    let granted = released(&grants).map(|released| released.lease.clone());
     let (tee_key, report) = (admitted.request.tee_key.thumbprint(), admitted.request.guest_report);
     let opening = Opening {
         guest: leases::guest(own.id.clone(), affirmed.appraisal(), tee_key, report),
         sets: leases::sets(affirmed.appraisal()),
         grounds: leases::grounds(affirmed.appraisal(), &rules.release),
         leases: std::iter::once(result_lease).chain(granted).collect(),
+        certificates: released(&grants).filter_map(|released| released.certificate.clone()).collect(),
         renews: admitted.renewal.iter().flat_map(|_| slots.iter().chain([own])).map(|slot| slot.id.clone()).collect(),
     };
     let lease_key = admitted.request.renewable.then(|| lease_key(broker, admitted, &own.id)).transpose()?;
     Ok(Prepared { record, result, expires_at, lease_key, grants, opening })
+}
+
+fn released(grants: &[Result<Released, Denied>]) -> impl Iterator<Item = &Released> {
+    grants.iter().filter_map(|grant| grant.as_ref().ok())
 }
 
 /// What the name of a grant stands for.

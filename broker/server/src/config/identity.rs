@@ -40,11 +40,30 @@ pub(crate) struct Authority {
     pub(crate) life_days: u32,
     /// What certifies the CA; without one it certifies itself.
     pub(crate) upstream: Option<UpstreamFiles>,
+    /// Where relying parties reach this broker for revocation lists; without it certificates do not say where their list is.
+    pub(crate) crl_url: Option<String>,
+}
+
+impl Authority {
+    /// The address of the revocation list of the CA with this id, for the certificates that it issues.
+    pub(crate) fn list_url(&self, authority: &str) -> Option<String> {
+        self.crl_url.as_ref().map(|base| format!("{}/v1/crl/{authority}", base.trim_end_matches('/')))
+    }
+
+    /// RFC 5280 §4.2.1.13: an address that everybody can read without asking what it means.
+    fn has_usable_url(&self) -> bool {
+        self.crl_url.as_ref().is_none_or(|url| {
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            rest.is_some_and(|rest| !rest.is_empty())
+                && url.len() <= 512
+                && url.bytes().all(|byte| byte.is_ascii_graphic())
+        })
+    }
 }
 
 impl Default for Authority {
     fn default() -> Self {
-        Self { life_days: 365, upstream: None }
+        Self { life_days: 365, upstream: None, crl_url: None }
     }
 }
 
@@ -176,6 +195,9 @@ impl Identity {
         let (days, hint) = (self.authority.life_days, self.bundle.refresh_hint_seconds);
         if !(1..=3650).contains(&days) {
             return Some(format!("expected authority.life_days between 1 and 3650, found {days}"));
+        }
+        if !self.authority.has_usable_url() {
+            return Some("expected authority.crl_url to be an http or https URL of 512 bytes at most".to_owned());
         }
         if !(1..=LONGEST_REFRESH).contains(&hint) {
             return Some(format!("expected bundle.refresh_hint_seconds between 1 and {LONGEST_REFRESH}, found {hint}"));

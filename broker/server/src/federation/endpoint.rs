@@ -64,7 +64,7 @@ impl BundleEndpoint {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let spiffe_id = format!("spiffe://{trust_domain}/{RESERVED_SEGMENT}/bundle");
         let until = now.plus_seconds(LIFE);
-        let chain = ca.certify(&key, &spiffe_id, now, until)?;
+        let chain = ca.certify(&key, &spiffe_id, (now, until), None)?.chain;
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = aws_lc_rs::sign::any_supported_type(&key).context("the key of the bundle endpoint is of no use")?;

@@ -18,7 +18,7 @@ use evidence_formats::{
 use serde::Deserialize;
 
 use super::{
-    Path, Query,
+    Path, Query, crl,
     problem::{Problem, RequestError},
 };
 use crate::{broker::Broker, store::StoredEndorsement};
@@ -34,6 +34,8 @@ pub(super) fn routes() -> Router<Arc<Broker>> {
         .route("/tdx/certification/v4/qe/identity", get(qe_identity))
         .route("/sgx/certification/v4/pckcrl", get(pck_crl))
         .route("/sgx/certification/v4/rootcacrl", get(root_crl))
+        .route("/v1/crl", get(crl::all))
+        .route("/v1/crl/{authority}", get(crl::one))
 }
 
 /// Patch levels, decimal.

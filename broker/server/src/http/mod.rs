@@ -20,6 +20,7 @@ pub(crate) mod body;
 pub(crate) mod bridge;
 mod bundles;
 mod challenge;
+mod crl;
 mod enroll;
 mod events;
 pub(crate) mod identity;
@@ -69,6 +70,8 @@ fn routes() -> Router<Arc<Broker>> {
         .route("/v1/token", post(token::token))
         .route("/v1/events", get(events::events))
         .route("/v1/status/{list}", get(status::status_list))
+        .route("/v1/crl", get(crl::all))
+        .route("/v1/crl/{authority}", get(crl::one))
         .route("/v1/ssh/ca/{kind}", get(ssh::authorities))
         .route("/v1/ssh/revoked/{kind}", get(ssh::revoked))
         .route("/v1/openapi.json", get(openapi))

@@ -8,9 +8,9 @@ use std::fmt;
 use keys::secret::SecretBytes;
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ED25519, PublicKeyData, SanType, SerialNumber, string::Ia5String,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CrlDistributionPoint, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKeyData, SanType, SerialNumber, string::Ia5String,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use time::OffsetDateTime;
@@ -20,13 +20,14 @@ use verifier::{
 };
 
 use super::{AuthorityTerms, TrustDomain};
+use crate::store::SERIAL_LENGTH;
 
 /// Seconds that clocks may be behind.
-const BACKDATED: i64 = 60;
+pub(super) const BACKDATED: i64 = 60;
 
 /// A CA with its key.
 pub(crate) struct Ca {
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
     /// The upstream's certificates between this one and the root.
     chain: Vec<CertificateDer<'static>>,
     /// What relying parties trust: this CA itself, or the upstream's roots.
@@ -35,6 +36,14 @@ pub(crate) struct Ca {
     following: String,
     validity: Validity,
     names: Option<TrustDomain>,
+}
+
+/// A certificate that was just made.
+pub(crate) struct Certified {
+    /// PEM: the certificate, followed by those that lead to the bundle.
+    pub(crate) chain: String,
+    /// Its serial number.
+    pub(crate) serial: [u8; SERIAL_LENGTH],
 }
 
 impl fmt::Debug for Ca {
@@ -123,16 +132,18 @@ impl Ca {
         upstream.map(|der| &**der)
     }
 
-    /// An X.509-SVID (X509-SVID §3 to §4) for a public key, PEM, followed by the certificates that lead to the bundle.
+    /// An X.509-SVID (X509-SVID §3 to §4) for a public key from `now` until `until`, whose revocation list is at `list`.
     pub(crate) fn certify(
         &self,
         key: &impl PublicKeyData,
         spiffe_id: &str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<String, rcgen::Error> {
+        (now, until): (Timestamp, Timestamp),
+        list: Option<String>,
+    ) -> Result<Certified, rcgen::Error> {
         let mut params = CertificateParams::default();
-        params.serial_number = Some(serial()?);
+        let serial = serial()?;
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        params.crl_distribution_points = list.into_iter().map(|url| CrlDistributionPoint { uris: vec![url] }).collect();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(spiffe_id)?)];
         params.is_ca = IsCa::ExplicitNoCa;
@@ -142,17 +153,17 @@ impl Ca {
         params.not_before = time(now.plus_seconds(-BACKDATED).max(self.validity.not_before));
         // An SVID that outlived its issuer could not be verified.
         params.not_after = time(until.min(self.validity.not_after));
-        Ok(params.signed_by(key, &self.issuer)?.pem() + &self.following)
+        Ok(Certified { chain: params.signed_by(key, &self.issuer)?.pem() + &self.following, serial })
     }
 }
 
 /// A number that no other certificate of the CA has (RFC 5280 §4.1.2.2), also when one key is certified twice.
-fn serial() -> Result<SerialNumber, rcgen::Error> {
-    let mut bytes = [0; 16];
+fn serial() -> Result<[u8; SERIAL_LENGTH], rcgen::Error> {
+    let mut bytes = [0; SERIAL_LENGTH];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| rcgen::Error::RingUnspecified)?;
     // Positive, and of one length.
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
-    Ok(SerialNumber::from_slice(&bytes))
+    Ok(bytes)
 }
 
 /// One certificate as PEM.
@@ -169,6 +180,6 @@ pub(crate) fn read_csr(pem: &str) -> Option<CertificateSigningRequestParams> {
 }
 
 /// Times of certificates are before the year 9999; what is not becomes the epoch, and the certificate is of no use.
-fn time(at: Timestamp) -> OffsetDateTime {
+pub(super) fn time(at: Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(at.as_unix()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

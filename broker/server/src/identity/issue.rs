@@ -22,7 +22,7 @@ use crate::{
     federation::{Federations, bundles_for},
     leases::{self, Slot},
     release::{Denied, Rotating},
-    store::{KeyPurpose, SecretVersion},
+    store::{IssuedCertificate, KeyPurpose, SecretVersion},
 };
 
 /// What a grant's name stands for.
@@ -162,10 +162,20 @@ struct X509Svid<'a> {
     trust_bundles: BTreeMap<&'a str, &'a RawValue>,
 }
 
+/// An X.509-SVID as it is released, and as it is recorded.
+pub(crate) struct IssuedSvid {
+    pub(crate) value: SecretBytes,
+    pub(crate) issued: IssuedCertificate,
+}
+
 pub(super) type Outcome = Result<Result<SecretBytes, Denied>, IssueError>;
 
+fn refusal(code: &'static str, reason: impl Into<String>) -> Denied {
+    Denied { code: Code::new(code), reasons: vec![reason.into()] }
+}
+
 pub(super) fn denied(code: &'static str, reason: impl Into<String>) -> Outcome {
-    Ok(Err(Denied { code: Code::new(code), reasons: vec![reason.into()] }))
+    Ok(Err(refusal(code, reason)))
 }
 
 impl Issuer<'_> {
@@ -198,21 +208,37 @@ impl Issuer<'_> {
     }
 
     /// An X.509-SVID for the key of the request's CSR: certificates and bundles as JSON.
-    pub(crate) fn x509_svid(&self, entry: &SvidEntry, request: &GrantRequest, terms: Terms<'_>) -> Outcome {
+    pub(crate) fn x509_svid(
+        &self,
+        entry: &SvidEntry,
+        request: &GrantRequest,
+        terms: Terms<'_>,
+    ) -> Result<Result<IssuedSvid, Denied>, IssueError> {
         let Some(csr) = request.csr.as_deref().and_then(read_csr) else {
-            return denied("release.svid.csr", "expected a CSR (PEM) of an ECDSA or Ed25519 key, signed with it");
+            return Ok(Err(refusal(
+                "release.svid.csr",
+                "expected a CSR (PEM) of an ECDSA or Ed25519 key, signed with it",
+            )));
         };
-        let Some(workload) = self.workload(&entry.workloads) else { return not_attested() };
-        let Some(own) = &self.identity.trust_domain else { return unknown("the SPIFFE ID") };
-        let Some(spiffe_id) = self.spiffe_id(workload) else { return unknown("the SPIFFE ID") };
-        let ca = self.keyring.ca().ok_or(IssueError::NoKey)?;
+        let Some(workload) = self.workload(&entry.workloads) else { return Ok(Err(other_workload())) };
+        let Some(own) = &self.identity.trust_domain else { return Ok(Err(unsaid("the SPIFFE ID"))) };
+        let Some(spiffe_id) = self.spiffe_id(workload) else { return Ok(Err(unsaid("the SPIFFE ID"))) };
+        let (authority, ca) = self.keyring.ca_with_id().ok_or(IssueError::NoKey)?;
+        let list = self.identity.authority.list_url(authority);
+        let certified = ca.certify(&csr.public_key, &spiffe_id, (self.now, terms.until), list)?;
         let answer = X509Svid {
-            certificate: &ca.certify(&csr.public_key, &spiffe_id, self.now, terms.until)?,
+            certificate: &certified.chain,
             spiffe_id: &spiffe_id,
             bundle: &self.keyring.bundle_pem,
             trust_bundles: bundles_for(own, self.keyring, self.federations, &entry.federates_with),
         };
-        Ok(Ok(SecretBytes::new(serde_json::to_vec(&answer)?)))
+        let issued = IssuedCertificate {
+            serial: certified.serial,
+            authority: authority.to_owned(),
+            lease: terms.slot.id.clone(),
+            expires_at: terms.until,
+        };
+        Ok(Ok(IssuedSvid { value: SecretBytes::new(serde_json::to_vec(&answer)?), issued }))
     }
 
     /// When what an entry is issued with ends: a certificate never outlives its CA.
@@ -280,10 +306,18 @@ impl Issuer<'_> {
     }
 }
 
+fn other_workload() -> Denied {
+    refusal("release.identity.workload", "the grant is not for the workload that was attested")
+}
+
+fn unsaid(what: &str) -> Denied {
+    refusal("release.identity.claim", format!("the evidence does not say what {what} needs"))
+}
+
 pub(super) fn not_attested() -> Outcome {
-    denied("release.identity.workload", "the grant is not for the workload that was attested")
+    Ok(Err(other_workload()))
 }
 
 pub(super) fn unknown(what: &str) -> Outcome {
-    denied("release.identity.claim", format!("the evidence does not say what {what} needs"))
+    Ok(Err(unsaid(what)))
 }

@@ -250,6 +250,14 @@ impl KeyRing {
         }
     }
 
+    /// Every published CA with its id: what it issued may still verify.
+    pub(crate) fn published_cas(&self) -> impl Iterator<Item = (&str, &Arc<Ca>)> {
+        self.published(KeyPurpose::X509Ca).filter_map(|key| match &key.material {
+            Material::Ca(ca) => Some((key.id.as_str(), ca)),
+            Material::Token(_) => None,
+        })
+    }
+
     /// The newest CA, whether it signs already or not.
     fn newest_ca(&self) -> Option<(&RingKey, &Ca)> {
         // Keys are sorted, newest first.

@@ -6,6 +6,7 @@
 mod authority;
 mod bundle;
 mod ca;
+mod crl;
 mod issue;
 mod keyring;
 pub(crate) mod spiffe;
@@ -16,6 +17,7 @@ mod upstream;
 pub(crate) use authority::{AuthorityTerms, Succession};
 pub(crate) use bundle::{BUNDLE_BYTES, BundleError, TrustBundle, distrusted};
 pub(crate) use ca::{Ca, read_csr};
+pub(crate) use crl::RevocationLists;
 pub(crate) use issue::{IssueError, Issuer, Offer, Terms};
 pub(crate) use keyring::{KeyRing, KeyState, LONGEST_REFRESH, add_key, ensure_keys, signs_from, succeed};
 pub(crate) use ssh::{SSH_CERTIFICATE, purpose as ssh_purpose, serial as ssh_serial};

@@ -4,7 +4,7 @@ use evidence_formats::guest_report::GuestReport;
 use serde::{Deserialize, Serialize};
 use verifier::Timestamp;
 
-use super::{ReferenceKey, StoreError, StoreFuture, TenantId};
+use super::{IssuedCertificate, ReferenceKey, StoreError, StoreFuture, TenantId};
 
 /// What an affirmed decision rested on, and what can be revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -171,6 +171,8 @@ pub(crate) struct Opening {
     pub(crate) grounds: Vec<Ground>,
     /// The leases. One whose id is in the store already is renewed when it is still open.
     pub(crate) leases: Vec<Lease>,
+    /// The X.509-SVIDs that leases among them stand for.
+    pub(crate) certificates: Vec<IssuedCertificate>,
     /// The leases to renew. Each must be open, and each that is not among `leases` ends.
     pub(crate) renews: Vec<String>,
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use verifier::reference::ReferenceError;
 
 mod audit;
+mod certificates;
 mod credentials;
 mod decisions;
 mod endorsements;
@@ -28,6 +29,9 @@ pub(crate) mod sqlite;
 mod tenants;
 
 pub(crate) use audit::{AuditQuery, AuditRetention, AuditStore, DecisionDigests, StoredCheckpoint};
+pub(crate) use certificates::{
+    CertificateStore, EndedCertificate, EndedCertificates, IssuedCertificate, SERIAL_LENGTH,
+};
 pub(crate) use credentials::{CredentialStore, DATABASE_ROLE, EndingRole, RoleIntent, StandingRole};
 pub(crate) use decisions::{DecisionQuery, DecisionStore, Retention, Settled, Settlement, StoredDecision, TpmCounters};
 pub(crate) use endorsements::{EndorsementStore, StoredEndorsement};
@@ -61,6 +65,7 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 /// Everything that a broker stores.
 pub(crate) trait Store:
     AuditStore
+    + CertificateStore
     + CredentialStore
     + DecisionStore
     + EndorsementStore

@@ -14,6 +14,7 @@ mod guest;
 mod leases;
 mod mtls;
 mod posture;
+mod revoked;
 mod secrecy;
 mod spiffe;
 mod stream;

@@ -61,7 +61,7 @@ fn signing(ring: &KeyRing) -> Vec<u8> {
 /// An SVID that the ring's CA issues now, for as long as one can live: its chain, and when it ends.
 fn svid(ring: &KeyRing, now: Timestamp) -> String {
     let key = Key::generate().unwrap();
-    ring.ca().unwrap().certify(&key, "spiffe://example.org/a", now, now.plus_seconds(3600)).unwrap()
+    ring.ca().unwrap().certify(&key, "spiffe://example.org/a", (now, now.plus_seconds(3600)), None).unwrap().chain
 }
 
 #[tokio::test]
@@ -192,10 +192,10 @@ async fn a_ca_of_another_trust_domain_signs_no_longer() {
     let csr = CertificateParams::new(vec!["wish.example".to_owned()]).unwrap();
     let csr = csr.serialize_request(&Key::generate().unwrap()).unwrap().pem().unwrap();
     let key = crate::identity::read_csr(&csr).unwrap().public_key;
-    let chain = ring.ca().unwrap().certify(&key, "spiffe://other.org/a", at(1), at(100)).unwrap();
+    let chain = ring.ca().unwrap().certify(&key, "spiffe://other.org/a", (at(1), at(100)), None).unwrap().chain;
     let der = pem::parse(chain.as_bytes()).unwrap().into_contents();
     assert_eq!(spiffe::uris(&der).unwrap(), ["spiffe://other.org/a"]);
-    let again = ring.ca().unwrap().certify(&key, "spiffe://other.org/a", at(1), at(100)).unwrap();
+    let again = ring.ca().unwrap().certify(&key, "spiffe://other.org/a", (at(1), at(100)), None).unwrap().chain;
     let again = pem::parse(again.as_bytes()).unwrap().into_contents();
     let serial = |der: &[u8]| Certificate::parse_der(der).unwrap().serial().to_vec();
     assert_ne!(serial(&der), serial(&again), "a key that is certified twice");

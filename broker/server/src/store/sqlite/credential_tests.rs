@@ -51,7 +51,14 @@ fn settlement(nonce: u8, lease: &str, renews: bool) -> Settlement {
         expires_at: NOW.plus_seconds(60),
     };
     let renews = if renews { vec![lease.to_owned()] } else { Vec::new() };
-    let opening = Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases: vec![opened], renews };
+    let opening = Opening {
+        guest,
+        sets: Vec::new(),
+        grounds: Vec::new(),
+        leases: vec![opened],
+        certificates: Vec::new(),
+        renews,
+    };
     let decision = StoredDecision {
         id: format!("decision-{nonce}"),
         tenant: tenant(),

@@ -156,7 +156,7 @@ mod tests {
             tee_key: "thumbprint".to_owned(),
             report: None,
         };
-        Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases, renews: Vec::new() }
+        Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases, certificates: Vec::new(), renews: Vec::new() }
     }
 
     async fn store(directory: &tempfile::TempDir) -> SqliteStore {

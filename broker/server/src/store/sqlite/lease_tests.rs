@@ -42,7 +42,11 @@ fn attestation(nonce: u8, own: &str, grounds: Vec<Ground>) -> Settlement {
     };
     let status = u64::from(nonce) * 10;
     let leases = vec![lease(own, status), lease(&format!("{own}-secret"), status + 1)];
-    settlement(nonce, own, Some(Opening { guest, sets: Vec::new(), grounds, leases, renews: Vec::new() }))
+    settlement(
+        nonce,
+        own,
+        Some(Opening { guest, sets: Vec::new(), grounds, leases, certificates: Vec::new(), renews: Vec::new() }),
+    )
 }
 
 fn settlement(nonce: u8, decision: &str, opening: Option<Opening>) -> Settlement {

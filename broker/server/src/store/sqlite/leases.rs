@@ -21,6 +21,10 @@ const KEEP_EVENTS: i64 = 7 * 24 * 3600;
 /// Seconds that a guest without leases stays in the inventory.
 const KEEP_GUESTS: i64 = 30 * 24 * 3600;
 
+/// The number of the newest event, also of one that was swept: numbers that follow from it never go back.
+const NEWEST_EVENT: &str =
+    "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'lease_events'), 0) AS newest";
+
 /// The columns of a guest.
 macro_rules! select_guests {
     ($condition:literal) => {
@@ -240,9 +244,7 @@ impl LeaseStore for SqliteStore {
 
     fn newest_lease_event(&self) -> StoreFuture<'_, u64> {
         Box::pin(async move {
-            let row = sqlx::query("SELECT COALESCE(MAX(sequence), 0) AS newest FROM lease_events")
-                .fetch_one(&self.pool)
-                .await?;
+            let row = sqlx::query(NEWEST_EVENT).fetch_one(&self.pool).await?;
             to_u64("event number", row.try_get("newest")?)
         })
     }

@@ -12,6 +12,7 @@ use super::{Store, StoreError, StoreFuture};
 mod audit;
 #[cfg(test)]
 mod audit_tests;
+mod certificates;
 mod counters;
 #[cfg(test)]
 mod credential_tests;

@@ -9,7 +9,7 @@ use super::{
     super::{
         EndCause, Ground, GroundKind, Lease, LeaseSelector, Opening, Settled, Settlement, StoreError, StoredDecision,
     },
-    audit, counters, credentials, ends, to_i64,
+    audit, certificates, counters, credentials, ends, to_i64,
 };
 use crate::audit::{Kind, Place, Record};
 
@@ -232,6 +232,7 @@ async fn write_opening(
         .execute(&mut *connection)
         .await?;
     credentials::activate_roles(connection, opening).await?;
+    certificates::record(connection, opening).await?;
     end_denied(connection, &settlement.decision, opening).await
 }
 

@@ -74,7 +74,8 @@ fn settlement(nonce: u8, rests_on: &[u32]) -> Settlement {
         tee_key: "thumbprint".to_owned(),
         report: None,
     };
-    let opening = Some(Opening { guest, sets, grounds, leases: vec![lease], renews: Vec::new() });
+    let opening =
+        Some(Opening { guest, sets, grounds, leases: vec![lease], certificates: Vec::new(), renews: Vec::new() });
     let nonce_expires_at = NOW.plus_seconds(300);
     Settlement { nonce: [nonce; 32], nonce_expires_at, decision, counters: None, opening, ends_guest: None }
 }
