@@ -23,6 +23,7 @@ use crate::{
     databases::Databases,
     endorsements::Library,
     enrolment::EnrolmentTerms,
+    exceptions::Pauses,
     exchange::Issuers,
     federation::{BundleEndpoint, Federations},
     http::{bridge::Bridge, rate::RateLimit},
@@ -75,6 +76,8 @@ pub(crate) struct Broker {
     pub(crate) audit: Audit,
     /// Decisions over evidence that was not authentic, which the audit log was not told yet.
     pub(crate) not_authentic: AtomicU64,
+    /// When a legacy secret that could not be changed is tried again.
+    pub(crate) rotation_pauses: Pauses,
     /// What hands legacy secrets over, if anything does.
     pub(crate) bridge: Option<Bridge>,
     /// How CAs of X.509-SVIDs are made.
@@ -162,6 +165,7 @@ impl Broker {
             exceptions: config.exceptions.clone(),
             audit: config.audit.clone(),
             not_authentic: AtomicU64::new(0),
+            rotation_pauses: Pauses::default(),
             bridge: config.bridge.as_ref().map(Bridge::open).transpose()?,
             authority: ArcSwap::from_pointee(authority),
             revocation_lists: RevocationLists::default(),

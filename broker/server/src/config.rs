@@ -32,7 +32,7 @@ use crate::{endorsements, store::TenantId};
 pub use audit::Audit;
 pub use enrolment::{Approval, Bounded, Enrolment};
 pub(crate) use evidence::MinEvidence;
-pub use exceptions::{Bridge, Exceptions};
+pub use exceptions::{Bridge, Exceptions, RotationDriver};
 pub use exchange::Exchange;
 pub(crate) use exchange::{
     ACCESS_TOKEN, ATTESTATION, Budget, ExchangeEntry, ForeignIssuer, IssuerKind, JWT_SVID, NonceUse, SubjectRule,
@@ -384,7 +384,11 @@ impl Config {
         if let Some(fault) = self.identity.fault() {
             return Err(ConfigError::Identity { path: path.to_path_buf(), fault });
         }
-        let credentials = [("postgres", postgres::fault(&self.postgres)), ("ssh", self.ssh.fault())];
+        let credentials = [
+            ("postgres", postgres::fault(&self.postgres)),
+            ("ssh", self.ssh.fault()),
+            ("exceptions", self.exceptions.fault(&self.postgres)),
+        ];
         if let Some((table, fault)) = credentials.into_iter().find_map(|(table, fault)| Some((table, fault?))) {
             return Err(ConfigError::Credentials { path: path.to_path_buf(), table, fault });
         }

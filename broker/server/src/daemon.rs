@@ -240,6 +240,9 @@ async fn keep_exceptions(broker: Arc<Broker>, stop: CancellationToken) {
         if let Err(error) = broker.tend_exceptions(clock::now()).await {
             tracing::error!(%error, "the exceptions were not looked at");
         }
+        if let Err(error) = broker.rotate_exceptions(clock::now()).await {
+            tracing::error!(%error, "no legacy secret was changed");
+        }
     })
     .await;
 }

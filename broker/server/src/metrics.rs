@@ -100,6 +100,10 @@ pub(crate) struct Metrics {
     pub(crate) exceptions_live: Family<TenantLabels, Gauge>,
     /// Those whose end was alerted.
     pub(crate) exceptions_ending: Family<TenantLabels, Gauge>,
+    /// Legacy secrets that are due to be changed.
+    pub(crate) exceptions_rotation_due: Family<TenantLabels, Gauge>,
+    /// Legacy secrets that were changed on schedule.
+    pub(crate) exception_rotations: Counter,
     /// Alerts before the end of an exception.
     pub(crate) exception_alerts: Counter,
 }
@@ -133,6 +137,12 @@ impl Metrics {
         registry.register("exceptions", "Static secrets that still live", exceptions_live.clone());
         let exceptions_ending = Family::default();
         registry.register("exceptions_ending", "Static secrets whose end was alerted", exceptions_ending.clone());
+        let exceptions_rotation_due = Family::default();
+        let help = "Static secrets that are due to be changed";
+        registry.register("exceptions_rotation_due", help, exceptions_rotation_due.clone());
+        let exception_rotations = Counter::default();
+        let help = "Static secrets that were changed on schedule";
+        registry.register("exception_rotations", help, exception_rotations.clone());
         let exception_alerts = Counter::default();
         registry.register("exception_alerts", "Alerts before the end of a static secret", exception_alerts.clone());
         Self {
@@ -149,6 +159,8 @@ impl Metrics {
             bridge,
             exceptions_live,
             exceptions_ending,
+            exceptions_rotation_due,
+            exception_rotations,
             exception_alerts,
         }
     }

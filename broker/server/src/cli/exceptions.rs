@@ -85,6 +85,8 @@ struct Add {
     until: Until,
     #[command(flatten)]
     client: Client,
+    #[command(flatten)]
+    rotation: Rotation,
     /// Network that the client may come from, such as 192.0.2.0/24; may be repeated. Default: from anywhere
     #[arg(long = "source", value_name = "CIDR")]
     sources: Vec<String>,
@@ -116,6 +118,25 @@ struct Client {
     client: Option<String>,
 }
 
+/// When the secret is changed.
+#[derive(Debug, clap::Args)]
+struct Rotation {
+    /// How old a version may grow, such as 12h or 30d: then it is changed, or somebody is told to
+    #[arg(long, value_name = "AGE", value_parser = seconds)]
+    rotate_every: Option<u32>,
+    /// What changes it: the name of an entry of exceptions.rotation in the broker's configuration. Without, somebody by hand
+    #[arg(long, value_name = "NAME", requires = "rotate_every")]
+    rotate_by: Option<String>,
+}
+
+/// A number of seconds, minutes, hours or days.
+fn seconds(text: &str) -> Result<u32, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let parsed = units.into_iter().find_map(|(unit, length)| Some((text.strip_suffix(unit)?, length)));
+    let count = parsed.and_then(|(count, length)| count.parse::<u32>().ok()?.checked_mul(length));
+    count.ok_or_else(|| "expected a number and s, m, h or d, such as 12h".to_owned())
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
     output::finish(perform(&args.verb), output::REFUSED)
@@ -133,6 +154,7 @@ fn perform(verb: &Verb) -> Result<()> {
                 "expires_at": add.until.time()?,
                 "client": add.client.text()?,
                 "sources": add.sources,
+                "rotation": add.rotation.plan(),
             });
             let added = post(&add.admin, "/v1/admin/exceptions", &body)?;
             tell(&added, add.admin.format, "registered");
@@ -180,6 +202,12 @@ impl Until {
         // The server counts from the moment that it is asked: a second less is never too long.
         let after = after.map(|time| time.plus_seconds(-1));
         self.expires.or(after).context("expected --expires or --days")
+    }
+}
+
+impl Rotation {
+    fn plan(&self) -> Option<Value> {
+        self.rotate_every.map(|seconds| json!({"seconds": seconds, "driver": self.rotate_by}))
     }
 }
 
@@ -245,6 +273,10 @@ fn describe(exception: &Value) -> String {
         if value != "-" {
             lines.push(format!("{title:<11} {value}"));
         }
+    }
+    if let Some(plan) = exception.get("rotation") {
+        let by = plan.get("driver").and_then(Value::as_str).unwrap_or("hand");
+        lines.push(format!("{:<11} every {} s by {}", "changed", text(plan, "seconds"), output::plain(by)));
     }
     let sources: Vec<&str> =
         exception.get("sources").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();

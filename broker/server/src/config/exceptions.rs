@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::Bounded;
+use super::{Bounded, DatabaseServer};
+use crate::{databases::ROLE_PREFIX, store::is_name};
 
 /// The longest that an exception may live, in days.
 const LONGEST: u32 = 90;
@@ -18,11 +19,49 @@ pub struct Exceptions {
     /// Days before the end at which it is alerted, each 1 to 90.
     #[serde(deserialize_with = "days")]
     pub alert_days: Vec<u32>,
+    /// What changes legacy secrets in the systems that they open.
+    pub rotation: Vec<RotationDriver>,
+}
+
+/// Changes the password of a role of a database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationDriver {
+    /// What exceptions name.
+    pub(crate) name: String,
+    /// The name of a `[[postgres]]` server.
+    pub(crate) server: String,
+    /// The legacy role there.
+    pub(crate) role: String,
+}
+
+impl Exceptions {
+    /// The driver of this name.
+    pub(crate) fn driver(&self, name: &str) -> Option<&RotationDriver> {
+        self.rotation.iter().find(|driver| driver.name == name)
+    }
+
+    /// What is wrong with it, if anything.
+    pub(super) fn fault(&self, servers: &[DatabaseServer]) -> Option<String> {
+        let mut names = BTreeSet::new();
+        for RotationDriver { name, server, role } in &self.rotation {
+            let known = servers.iter().any(|known| known.name == *server);
+            if !is_name(name) || !names.insert(name) || !known {
+                return Some(format!("rotation {name:?}: expected a name of its own and a server of [[postgres]]"));
+            }
+            // Roles of leases have names of their own, and end with them.
+            let plain = !role.is_empty() && role.len() <= 63 && !role.chars().any(char::is_control);
+            if !plain || role.starts_with(ROLE_PREFIX) || servers.iter().any(|known| known.user == *role) {
+                return Some(format!("rotation {name}: expected a legacy role, not one of the broker's own"));
+            }
+        }
+        None
+    }
 }
 
 impl Default for Exceptions {
     fn default() -> Self {
-        Self { max_days: Bounded(LONGEST), alert_days: vec![14, 7, 1] }
+        Self { max_days: Bounded(LONGEST), alert_days: vec![14, 7, 1], rotation: Vec::new() }
     }
 }
 

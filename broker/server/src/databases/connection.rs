@@ -57,6 +57,9 @@ pub(crate) enum DatabaseError {
         /// Why.
         source: io::Error,
     },
+    /// It is not configured.
+    #[error("expected the name of a database server")]
+    Unknown,
     /// The CA or the host's name cannot be used for TLS.
     #[error("expected a CA (PEM) and a host name for TLS")]
     Tls,

@@ -35,7 +35,7 @@ use verifier::Timestamp;
 use zeroize::Zeroizing;
 
 pub(crate) use connection::DatabaseError;
-pub(crate) use server::Server;
+pub(crate) use server::{PREFIX as ROLE_PREFIX, Server};
 pub(crate) use sql::{Placeholder, SqlTemplate};
 pub(crate) use tend::{keep, told};
 
@@ -168,6 +168,17 @@ impl Databases {
         let comment = format!("{} lease {lease}", self.comment());
         let new = server::NewRole { role: &role, password: &password, comment: &comment, valid_until: until };
         server.make(entry, new).await
+    }
+
+    /// Gives a legacy role of the server called `server` another password.
+    ///
+    /// # Errors
+    /// When there is no such server, or it does not do it.
+    pub(crate) async fn change_password(&self, server: &str, role: &str, password: &str) -> Result<(), DatabaseError> {
+        let server = self.servers.iter().find(|known| known.settings.name == server);
+        let server = server.ok_or(DatabaseError::Unknown)?;
+        let _turn = server.turn().await;
+        server.change_password(role, password).await
     }
 
     /// Lets the role of a lease that is renewed hold longer.

@@ -17,7 +17,7 @@ use super::{
 use crate::config::{DatabaseServer, RoleEntry};
 
 /// What the names of our roles begin with.
-pub(super) const PREFIX: &str = "countersign_";
+pub(crate) const PREFIX: &str = "countersign_";
 /// Sessions of the broker on one server at once.
 const SESSIONS: usize = 4;
 
@@ -85,16 +85,28 @@ impl Server {
     /// Lets the role hold until `valid_until`. A role that is gone, or may not log in any more, is not revived.
     pub(super) async fn prolong(&self, role: &str, valid_until: Timestamp) -> Result<(), DatabaseError> {
         let script = format!("ALTER ROLE {} VALID UNTIL {};", identifier(role), literal(&valid_until.to_string()));
+        self.run_twice(&script).await
+    }
+
+    /// Runs what may be done again, once more when an idle session broke.
+    async fn run_twice(&self, script: &str) -> Result<(), DatabaseError> {
         let session = self.session().await?;
-        match session.run(&script).await {
+        match session.run(script).await {
             Err(DatabaseError::Broken(_)) => {
                 drop(session);
                 let session = self.fresh().await?;
-                let again = session.run(&script).await;
+                let again = session.run(script).await;
                 self.done(session, again)
             }
             other => self.done(session, other),
         }
+    }
+
+    /// Gives a role that is not ours another password. The server gets its SCRAM verifier only.
+    pub(super) async fn change_password(&self, role: &str, password: &str) -> Result<(), DatabaseError> {
+        let verifier = scram::verifier(password, &mut SystemRandom::new())?;
+        let script = format!("ALTER ROLE {} PASSWORD {};", identifier(role), literal(&verifier));
+        self.run_twice(&script).await
     }
 
     /// Ends the role: no login, no session, nothing owned, no role.

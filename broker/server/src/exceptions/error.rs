@@ -65,6 +65,17 @@ pub(crate) enum ExceptionError {
         /// Most networks.
         most: usize,
     },
+    /// The secret would be changed too often or too seldom.
+    #[error("expected rotation.seconds between {least} and {most}")]
+    Schedule {
+        /// Shortest, in seconds.
+        least: u32,
+        /// Longest.
+        most: u32,
+    },
+    /// Nothing of this name changes secrets.
+    #[error("expected rotation.driver to be one of exceptions.rotation in the broker's configuration")]
+    Driver,
     /// There is no such secret.
     #[error("expected a stored secret: {secret} is not there")]
     SecretAbsent {
@@ -105,6 +116,8 @@ impl Coded for ExceptionError {
             Self::Client => "request.exception.client",
             Self::NoAuthority => "request.exception.no_authority",
             Self::Source { .. } => "request.exception.source",
+            Self::Schedule { .. } => "request.exception.schedule",
+            Self::Driver => "request.exception.driver",
             Self::SecretAbsent { .. } => "request.exception.secret_absent",
             Self::AttestedOnly { .. } => "request.exception.attested_only",
             Self::SameReason => "request.exception.same_reason",
@@ -125,6 +138,8 @@ impl From<ExceptionError> for Problem {
             | ExceptionError::Client
             | ExceptionError::NoAuthority
             | ExceptionError::Source { .. }
+            | ExceptionError::Schedule { .. }
+            | ExceptionError::Driver
             | ExceptionError::SecretAbsent { .. }
             | ExceptionError::AttestedOnly { .. }
             | ExceptionError::SameReason => StatusCode::UNPROCESSABLE_ENTITY,

@@ -10,16 +10,18 @@ use crate::{
     broker::Broker,
     http::problem::Problem,
     metrics::TenantLabels,
-    store::{Added, Exception, Notice, StoreError, is_name},
+    store::{Added, Exception, Notice, RotationPlan, StoreError, is_name},
 };
 
 mod client;
 mod error;
 mod network;
+mod rotation;
 
 pub(crate) use client::{ClientIdentity, Recognition, pin_of};
 pub(crate) use error::{BridgeError, ExceptionError, Field};
 pub(crate) use network::Network;
+pub(crate) use rotation::Pauses;
 
 /// Seconds.
 const DAY: i64 = 24 * 3600;
@@ -29,6 +31,8 @@ const SHORT: usize = 128;
 const LONG: usize = 1024;
 /// Most networks of one exception.
 const NETWORKS: usize = 16;
+/// How many seconds old a version may grow where a schedule changes it: up to the longest life of an exception.
+const SCHEDULE: std::ops::RangeInclusive<u32> = 5..=90 * 24 * 3600;
 
 /// What an administrator asks for. Everything that is required is looked for here, so that what is missing can be named.
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +46,7 @@ pub(crate) struct Draft {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) client: Option<String>,
     pub(crate) sources: Vec<String>,
+    pub(crate) rotation: Option<RotationPlan>,
 }
 
 /// More time for one that lives: a new exception, with a reason of its own.
@@ -72,6 +77,15 @@ impl Draft {
         let networks = self.sources.iter().map(|source| source.parse()).collect::<Result<Vec<Network>, _>>();
         let sources = networks.ok().filter(|networks| networks.len() <= NETWORKS);
         let sources = sources.ok_or(ExceptionError::Source { most: NETWORKS })?;
+        if let Some(plan) = &self.rotation {
+            let known = plan.driver.as_ref().is_none_or(|driver| broker.exceptions.driver(driver).is_some());
+            if !known {
+                return Err(ExceptionError::Driver);
+            }
+            if !SCHEDULE.contains(&plan.seconds) {
+                return Err(ExceptionError::Schedule { least: *SCHEDULE.start(), most: *SCHEDULE.end() });
+            }
+        }
         Ok(Exception {
             id: Uuid::new_v4().to_string(),
             name,
@@ -81,6 +95,7 @@ impl Draft {
             secret,
             client,
             sources,
+            rotation: self.rotation,
             extends: None,
             author,
             created_at: now,

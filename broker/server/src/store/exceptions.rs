@@ -1,10 +1,21 @@
 //! The register of exceptions: legacy static secrets that still exist, each with an owner and an end.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use verifier::Timestamp;
 
 use super::{StoreFuture, TenantId};
 use crate::exceptions::{ClientIdentity, Network};
+
+/// When a legacy secret is changed, and by what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotationPlan {
+    /// Seconds after which a version is to be changed.
+    pub(crate) seconds: u32,
+    /// What changes it in the legacy system; absent: somebody does it by hand, and is told when it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) driver: Option<String>,
+}
 
 /// One exception.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +37,9 @@ pub(crate) struct Exception {
     pub(crate) client: Option<ClientIdentity>,
     /// From where; empty: from anywhere.
     pub(crate) sources: Vec<Network>,
+    /// When the secret is changed; absent: by hand alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rotation: Option<RotationPlan>,
     /// The id of the exception that this one continues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) extends: Option<String>,
@@ -60,7 +74,7 @@ impl Exception {
 pub(crate) struct ExceptionAct {
     /// When.
     pub(crate) at: Timestamp,
-    /// `added`, `used`, `ending` (an alert before the end) or `ended`.
+    /// `added`, `used`, `rotated`, `rotation-due` (nobody changed it), `ending` (an alert before the end) or `ended`.
     pub(crate) act: String,
     /// Who: an administrator, a client's pin, or `broker`.
     pub(crate) by: String,
@@ -166,6 +180,26 @@ pub(crate) trait ExceptionStore {
         alert_days: &'a [u32],
         now: Timestamp,
     ) -> StoreFuture<'a, Vec<Notice>>;
+
+    /// The legacy system has this version of the secret: its name stands for it from now on, and older ones are erased. `false`
+    /// when it is not staged, or a newer one came meanwhile.
+    fn rotated<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        exception: &'a str,
+        secret: (&'a str, u32),
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool>;
+
+    /// Records that `version` is due to be changed and was not, once for each version; whether it was news.
+    fn rotation_pending<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        exception: &'a str,
+        version: u32,
+        why: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool>;
 
     /// How many there are.
     fn count_exceptions<'a>(&'a self, tenant: &'a TenantId, now: Timestamp) -> StoreFuture<'a, ExceptionCounts>;

@@ -39,7 +39,7 @@ pub(crate) use enrolments::{
     Act, EnrolmentBounds, EnrolmentRecord, EnrolmentState, EnrolmentStore, PendingEnrolment, Registered, StoredEk,
 };
 pub(crate) use exceptions::{
-    Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice,
+    Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice, RotationPlan,
 };
 pub(crate) use exchanges::{
     ExchangeOpening, ExchangeSettled, ExchangeSettlement, ExchangeStore, HeldLease, Spending, UsedProof,

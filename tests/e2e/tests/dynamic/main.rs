@@ -7,5 +7,6 @@ mod agent;
 mod guest;
 mod kills;
 mod roles;
+mod rotation;
 mod setup;
 mod ssh;

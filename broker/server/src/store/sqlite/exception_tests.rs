@@ -34,6 +34,7 @@ fn exception(id: &str, name: &str, secret: &str, days: i64) -> Exception {
         secret: secret.to_owned(),
         client: Some("dns:erp.example".parse().unwrap()),
         sources: vec!["192.0.2.0/24".parse().unwrap(), "::1/128".parse().unwrap()],
+        rotation: None,
         extends: None,
         author: "admin".to_owned(),
         created_at: NOW,

@@ -6,10 +6,10 @@ use verifier::Timestamp;
 
 use super::{
     super::{
-        Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice, StoreError,
-        StoreFuture, TenantId,
+        Added, Exception, ExceptionAct, ExceptionCounts, ExceptionStore, HandedOver, Handover, Notice, RotationPlan,
+        StoreError, StoreFuture, TenantId,
     },
-    SqliteStore, audit, to_i64, to_u64,
+    SqliteStore, audit, to_i64, to_u32, to_u64,
 };
 use crate::audit::Kind;
 
@@ -24,7 +24,7 @@ macro_rules! select_exceptions {
     ($condition:literal) => {
         concat!(
             "SELECT id, name, owner, reason, system, secret, client, sources, extends, author, created_at, expires_at,
-                    uses, last_use_at, ended_at, end_cause, alerted_days
+                    uses, last_use_at, ended_at, end_cause, alerted_days, rotate_seconds, rotate_by
              FROM exceptions WHERE tenant = ?1 AND ",
             $condition
         )
@@ -151,6 +151,58 @@ impl ExceptionStore for SqliteStore {
         })
     }
 
+    fn rotated<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        exception: &'a str,
+        (secret, version): (&'a str, u32),
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let Some(exception) = live(&mut transaction, tenant, exception).await? else { return Ok(false) };
+            if !promote(&mut transaction, tenant, (secret, version), now).await? {
+                return Ok(false);
+            }
+            record(&mut transaction, &exception, ("rotated", BROKER, &format!("version {version}")), now).await?;
+            tell(&mut transaction, tenant, &exception, "exception-rotated", json!({"version": version}), now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+    }
+
+    fn rotation_pending<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        exception: &'a str,
+        version: u32,
+        why: &'a str,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let marked = sqlx::query(
+                "UPDATE exceptions SET rotation_told = ?1 WHERE tenant = ?2 AND id = ?3 AND ended_at IS NULL
+                 AND (rotation_told IS NULL OR rotation_told < ?1)",
+            )
+            .bind(version)
+            .bind(tenant.as_str())
+            .bind(exception)
+            .execute(&mut *transaction)
+            .await?;
+            let Some(exception) = live(&mut transaction, tenant, exception).await? else { return Ok(false) };
+            if marked.rows_affected() == 0 {
+                return Ok(false);
+            }
+            let detail = format!("version {version}: {why}");
+            record(&mut transaction, &exception, ("rotation-due", BROKER, &detail), now).await?;
+            let data = json!({"version": version, "why": why});
+            tell(&mut transaction, tenant, &exception, "exception-rotation-due", data, now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+    }
+
     fn count_exceptions<'a>(&'a self, tenant: &'a TenantId, now: Timestamp) -> StoreFuture<'a, ExceptionCounts> {
         Box::pin(async move {
             let row = sqlx::query(
@@ -188,8 +240,8 @@ async fn add(connection: &mut SqliteConnection, tenant: &TenantId, exception: &E
     let sources: Vec<String> = exception.sources.iter().map(ToString::to_string).collect();
     sqlx::query(
         "INSERT INTO exceptions (id, tenant, name, owner, reason, system, secret, client, sources, extends, author,
-                                 created_at, expires_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                 created_at, expires_at, rotate_seconds, rotate_by)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&exception.id)
     .bind(tenant.as_str())
@@ -204,12 +256,47 @@ async fn add(connection: &mut SqliteConnection, tenant: &TenantId, exception: &E
     .bind(&exception.author)
     .bind(now.as_unix())
     .bind(exception.expires_at.as_unix())
+    .bind(exception.rotation.as_ref().map(|plan| plan.seconds))
+    .bind(exception.rotation.as_ref().and_then(|plan| plan.driver.as_ref()))
     .execute(&mut *connection)
     .await?;
     let detail = format!("until {}: {}", exception.expires_at, exception.reason);
     record(connection, tenant, exception, ("added", &exception.author, &detail), now).await?;
     tell(connection, tenant, exception, "exception-added", json!({"by": exception.author}), now).await?;
     Ok(Added::Yes)
+}
+
+/// The staged version becomes what the name stands for, and nothing older is kept.
+async fn promote(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    (secret, version): (&str, u32),
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let promoted = sqlx::query(
+        "UPDATE secrets SET staged = 0
+         WHERE tenant = ?1 AND name = ?2 AND version = ?3 AND staged = 1 AND bridge = 1 AND envelope IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM secrets WHERE tenant = ?1 AND name = ?2 AND version > ?3)",
+    )
+    .bind(tenant.as_str())
+    .bind(secret)
+    .bind(version)
+    .execute(&mut *connection)
+    .await?;
+    if promoted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "UPDATE secrets SET envelope = NULL, staged = 0, deleted_at = ?
+         WHERE tenant = ? AND name = ? AND version < ? AND envelope IS NOT NULL",
+    )
+    .bind(now.as_unix())
+    .bind(tenant.as_str())
+    .bind(secret)
+    .bind(version)
+    .execute(connection)
+    .await?;
+    Ok(true)
 }
 
 async fn hand_over(
@@ -404,6 +491,10 @@ fn exception_of(row: &SqliteRow) -> Result<Exception, StoreError> {
     let client = client.map(|text| text.parse().map_err(|_error| unknown("client", &text))).transpose()?;
     let sources: String = row.try_get("sources")?;
     let sources = sources.split_whitespace().map(|text| text.parse().map_err(|_error| unknown("network", text)));
+    let rotation = row.try_get::<Option<i64>, _>("rotate_seconds")?.map(|seconds| {
+        let plan = RotationPlan { seconds: to_u32("rotation", seconds)?, driver: row.try_get("rotate_by")? };
+        Ok::<_, StoreError>(plan)
+    });
     Ok(Exception {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
@@ -413,6 +504,7 @@ fn exception_of(row: &SqliteRow) -> Result<Exception, StoreError> {
         secret: row.try_get("secret")?,
         client,
         sources: sources.collect::<Result<_, _>>()?,
+        rotation: rotation.transpose()?,
         extends: row.try_get("extends")?,
         author: row.try_get("author")?,
         created_at: Timestamp::from_unix(row.try_get("created_at")?),
