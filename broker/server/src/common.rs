@@ -142,6 +142,7 @@ impl Common {
         let now = clock::now();
         self.store.sweep_leases(now).await?;
         self.store.sweep_roles(now.plus_seconds(-DAY)).await?;
+        self.store.sweep_join_tokens(now.plus_seconds(-DAY)).await?;
         self.store.sweep_certificates(now.plus_seconds(-DAY)).await?;
         Ok(self.store.sweep_proofs(now).await?)
     }

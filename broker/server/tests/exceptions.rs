@@ -13,8 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PublicKeyData,
 };
 use rustls::{ClientConfig, ClientConnection, StreamOwned, crypto::aws_lc_rs, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -78,6 +81,21 @@ impl Bridged {
     }
 
     fn ask(&self, legacy: Option<&Legacy>, method: &str, path: &str) -> Answer {
+        self.send(legacy, method, path, ("", b""))
+    }
+
+    /// Brings the key of `legacy` with a token.
+    fn join(&self, legacy: &Legacy, exception: &str, token: &str) -> Answer {
+        let body = json!({"token": token}).to_string();
+        self.send(Some(legacy), "POST", &format!("/v1/join/{exception}"), ("application/json", body.as_bytes()))
+    }
+
+    /// A fresh join token, or why there is none.
+    fn token(&self, exception: &str, draft: &Value) -> Answer {
+        self.admin("POST", &format!("/v1/admin/exceptions/{exception}/join-token"), draft.to_string().as_bytes())
+    }
+
+    fn send(&self, legacy: Option<&Legacy>, method: &str, path: &str, (kind, body): (&str, &[u8])) -> Answer {
         let roots = support::root(&self.broker.place().join("tls/ca.pem"));
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&TLS13])
@@ -95,7 +113,7 @@ impl Bridged {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let tls = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream);
-        support::request(tls, method, path, "", b"")
+        support::request(tls, method, path, kind, body)
     }
 }
 
@@ -322,4 +340,114 @@ fn metric(bridged: &Bridged, name: &str) -> String {
     stream.read_to_string(&mut text).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
     line.unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// The pin of a client's key.
+fn pin(client: &Legacy) -> String {
+    let key = KeyPair::from_pem(&client.key).unwrap().subject_public_key_info();
+    format!("sha256/{}", BASE64_STANDARD.encode(digest(&SHA256, &key)))
+}
+
+/// An exception whose client is to come with a token.
+fn joining(name: &str) -> Value {
+    let mut draft = draft(name, "");
+    draft["client"] = Value::Null;
+    draft["bootstrap"] = json!("join-token");
+    draft
+}
+
+#[test]
+fn a_join_token_lets_one_key_join_once() {
+    let bridged = Bridged::start();
+    assert_eq!(bridged.add(&joining("erp")).status, 201);
+    let (node, thief) = (stranger("node.example"), stranger("thief.example"));
+    assert_eq!(bridged.fetch(Some(&node), "erp").code(), "release.bridge.client");
+    let made = bridged.token("erp", &json!({}));
+    assert_eq!(made.status, 201, "{made:?}");
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+
+    // Neither another name, nor another token, nor nobody's key.
+    assert_eq!(bridged.join(&node, "other", &token).code(), "release.bridge.join");
+    assert_eq!(bridged.join(&node, "erp", &token[..token.len() - 1]).code(), "release.bridge.join");
+    assert!(bridged.fetch(Some(&node), "erp").status == 403);
+
+    let joined = bridged.join(&node, "erp", &token);
+    assert_eq!(joined.status, 200, "{joined:?}");
+    assert_eq!(bridged.fetch(Some(&node), "erp").body, SECRET);
+    // The second use, by whomever.
+    for again in [&node, &thief] {
+        let refused = bridged.join(again, "erp", &token);
+        assert_eq!((refused.status, refused.code().as_str()), (403, "release.bridge.join"));
+    }
+    assert_eq!(bridged.fetch(Some(&thief), "erp").code(), "release.bridge.client");
+
+    // It is an exception like every other: listed with owner and end, its acts told, and over when it is over.
+    let shown = bridged.admin("GET", "/v1/admin/exceptions/erp", b"").json();
+    assert_eq!(shown["client"], joined.json()["client"]);
+    let acts = shown["history"].as_array().unwrap().iter().filter_map(|act| act["act"].as_str());
+    let acts: Vec<&str> = acts.filter(|act| *act != "ending").collect();
+    assert_eq!(acts, ["used", "joined", "join-token", "added"]);
+    assert!(!shown.to_string().contains(&token));
+    assert!(!bridged.broker.log().contains(&token));
+    let ended = bridged.admin("POST", "/v1/admin/exceptions/erp/end", br#"{"reason": "migrated"}"#);
+    assert_eq!(ended.status, 200);
+    assert_eq!(bridged.fetch(Some(&node), "erp").code(), "release.bridge.over");
+    assert_eq!(bridged.token("erp", &json!({})).code(), "request.exception.over");
+}
+
+#[test]
+fn a_join_token_is_for_one_key_and_a_short_time_and_the_newest_counts() {
+    let bridged = Bridged::start();
+    assert_eq!(bridged.add(&joining("erp")).status, 201);
+    let (node, thief) = (stranger("node.example"), stranger("thief.example"));
+    for (wrong, code) in [
+        (json!({"seconds": 601}), "request.exception.join_life"),
+        (json!({"seconds": 0}), "request.exception.join_life"),
+        (json!({"client": "dns:node.example"}), "request.exception.join_key"),
+    ] {
+        assert_eq!(bridged.token("erp", &wrong).code(), code);
+    }
+    let token = |draft: &Value| bridged.token("erp", draft).json()["token"].as_str().unwrap().to_owned();
+    let first = token(&json!({}));
+    let pinned = token(&json!({"client": pin(&node)}));
+    assert_eq!(bridged.join(&node, "erp", &first).code(), "release.bridge.join", "a newer one was made");
+    assert_eq!(bridged.join(&thief, "erp", &pinned).code(), "release.bridge.join", "another key");
+    assert_eq!(bridged.join(&node, "erp", &pinned).status, 200, "a wrong key uses nothing up");
+    let short = token(&json!({"seconds": 1}));
+    sleep(Duration::from_millis(2100));
+    assert_eq!(bridged.join(&thief, "erp", &short).code(), "release.bridge.join", "too late");
+    assert_eq!(bridged.fetch(Some(&node), "erp").body, SECRET);
+}
+
+#[test]
+fn no_join_token_leads_to_what_is_for_attested_guests() {
+    let bridged = Bridged::start();
+    let node = stranger("node.example");
+    assert_eq!(bridged.admin("PUT", "/v1/admin/secrets/attested?workload=web", SECRET).status, 201);
+    let mut attested = joining("attested");
+    attested["secret"] = json!("attested");
+    assert_eq!(bridged.add(&attested).code(), "request.exception.attested_only");
+    assert_eq!(bridged.token("attested", &json!({})).status, 404);
+    // Nor is there one for an exception that was not registered for it.
+    assert_eq!(bridged.add(&draft("plain", "dns:erp.example")).status, 201);
+    assert_eq!(bridged.token("plain", &json!({})).code(), "request.exception.joins_not");
+    let ended = bridged.admin("POST", "/v1/admin/exceptions/plain/end", br#"{"reason": "the next one joins"}"#);
+    assert_eq!(ended.status, 200);
+    let mut both = joining("both");
+    both["client"] = json!("dns:erp.example");
+    assert_eq!(bridged.add(&both).code(), "request.exception.two_clients");
+
+    // Who joined has what the exception is about, and nothing else.
+    assert_eq!(bridged.add(&joining("erp")).status, 201);
+    let token = bridged.token("erp", &json!({})).json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(bridged.join(&node, "erp", &token).status, 200);
+    for name in ["attested", "plain"] {
+        let refused = bridged.fetch(Some(&node), name);
+        assert_eq!((refused.status, refused.code().as_str()), (403, "release.bridge.client"), "{name}");
+        let refused = bridged.join(&node, name, &token);
+        assert_eq!((refused.status, refused.code().as_str()), (403, "release.bridge.join"), "{name}");
+    }
+    for path in ["/v1/admin/secrets", "/v1/attest", "/v1/token"] {
+        assert_eq!(bridged.ask(Some(&node), "POST", path).status, 404, "{path}: the bridge has two routes");
+    }
 }

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+    response::AppendHeaders,
+};
 use serde::{Deserialize, Serialize};
+use verifier::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::{
     broker::Broker,
     clock,
-    exceptions::{self, Draft, ExceptionError, Extension, Field},
+    exceptions::{self, Draft, ExceptionError, Extension, Field, JoinDraft, JoinError, NewToken},
     http::{
         Json, Path, Query,
         identity::{Admin, Observer},
@@ -102,6 +108,36 @@ pub(crate) async fn end(
     }
     tracing::warn!(exception = exception.id, name = exception.name, by, reason, "exception ended");
     Ok(axum::Json(find(&broker, &exception.id).await?))
+}
+
+/// A join token as it is told, once.
+#[derive(Serialize)]
+pub(crate) struct JoinTokenMade {
+    exception: String,
+    token: Zeroizing<String>,
+    expires_at: Timestamp,
+}
+
+/// Makes the token with which the client of an exception brings its key; one that was made before and not used is void.
+pub(crate) async fn join_token(
+    State(broker): State<Arc<Broker>>,
+    Admin(administrator): Admin,
+    Path(name): Path<String>,
+    Json(draft): Json<JoinDraft>,
+) -> Result<(StatusCode, AppendHeaders<[(HeaderName, &'static str); 1]>, axum::Json<JoinTokenMade>), Problem> {
+    let exception = find(&broker, &name).await?;
+    let NewToken { text, stored } =
+        draft.token(&exception, administrator.name, clock::now()).map_err(|error| match error {
+            JoinError::Refused(error) => error.into(),
+            JoinError::Randomness(error) => Problem::internal(&error),
+        })?;
+    if !broker.store.add_join_token(&broker.tenant, &stored).await? {
+        return Err(ExceptionError::Over.into());
+    }
+    let (expires_at, by, client) = (stored.expires_at, stored.author, stored.pin);
+    tracing::warn!(exception = exception.id, name = exception.name, by, client, %expires_at, "a join token was made");
+    let made = JoinTokenMade { exception: exception.name, token: text, expires_at };
+    Ok((StatusCode::CREATED, AppendHeaders([(header::CACHE_CONTROL, "no-store")]), axum::Json(made)))
 }
 
 async fn find(broker: &Broker, name: &str) -> Result<Exception, Problem> {

@@ -69,6 +69,7 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/exceptions/{name}", get(exceptions::show))
         .route("/exceptions/{name}/extend", post(exceptions::extend))
         .route("/exceptions/{name}/end", post(exceptions::end))
+        .route("/exceptions/{name}/join-token", post(exceptions::join_token))
         .route("/exposure", get(exposure::report))
         .route("/federation", get(federation::list).post(federation::add))
         .route("/federation/{name}", get(federation::show).delete(federation::remove))

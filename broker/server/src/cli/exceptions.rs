@@ -116,6 +116,9 @@ struct Client {
     /// The client: sha256/BASE64 of its public key, or dns:NAME or uri:NAME under the bridge's CA
     #[arg(long, value_name = "CLIENT")]
     client: Option<String>,
+    /// The client brings its key with a token of `countersign join-tokens create`
+    #[arg(long)]
+    join_token: bool,
 }
 
 /// When the secret is changed.
@@ -155,6 +158,7 @@ fn perform(verb: &Verb) -> Result<()> {
                 "client": add.client.text()?,
                 "sources": add.sources,
                 "rotation": add.rotation.plan(),
+                "bootstrap": add.client.join_token.then_some("join-token"),
             });
             let added = post(&add.admin, "/v1/admin/exceptions", &body)?;
             tell(&added, add.admin.format, "registered");

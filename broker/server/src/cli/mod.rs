@@ -16,6 +16,7 @@ mod federation;
 mod files;
 mod init;
 mod inspect;
+mod join_tokens;
 mod keys;
 mod man;
 mod measure;
@@ -69,6 +70,8 @@ enum Command {
     Workloads(workloads::Args),
     /// Register, list and end the legacy static secrets that still exist
     Exceptions(exceptions::Args),
+    /// Make the token with which the client of an exception brings its key, once
+    JoinTokens(join_tokens::Args),
     /// Make, list and remove the credentials of administrators, auditors and observers
     Administrators(administrators::Args),
     /// List the tenants of the broker
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Federation(args) => federation::run(&args),
         Command::Workloads(args) => workloads::run(&args),
         Command::Exceptions(args) => exceptions::run(&args),
+        Command::JoinTokens(args) => join_tokens::run(&args),
         Command::Administrators(args) => administrators::run(&args),
         Command::Tenants(args) => tenants::run(&args),
         Command::Audit(args) => audit::run(&args),

@@ -65,6 +65,21 @@ pub(crate) enum ExceptionError {
         /// Most networks.
         most: usize,
     },
+    /// The client is described, and is to bring its key.
+    #[error("expected client or bootstrap, not both")]
+    TwoClients,
+    /// The exception takes no join token.
+    #[error("expected an exception that was registered with the bootstrap join-token")]
+    JoinsNot,
+    /// A token would hold too long.
+    #[error("expected a join token of 1 to {most} seconds")]
+    JoinLife {
+        /// Longest, in seconds.
+        most: u32,
+    },
+    /// A token is for a key.
+    #[error("expected client as sha256/BASE64 of its public key")]
+    JoinKey,
     /// The secret would be changed too often or too seldom.
     #[error("expected rotation.seconds between {least} and {most}")]
     Schedule {
@@ -116,6 +131,10 @@ impl Coded for ExceptionError {
             Self::Client => "request.exception.client",
             Self::NoAuthority => "request.exception.no_authority",
             Self::Source { .. } => "request.exception.source",
+            Self::TwoClients => "request.exception.two_clients",
+            Self::JoinsNot => "request.exception.joins_not",
+            Self::JoinLife { .. } => "request.exception.join_life",
+            Self::JoinKey => "request.exception.join_key",
             Self::Schedule { .. } => "request.exception.schedule",
             Self::Driver => "request.exception.driver",
             Self::SecretAbsent { .. } => "request.exception.secret_absent",
@@ -138,6 +157,10 @@ impl From<ExceptionError> for Problem {
             | ExceptionError::Client
             | ExceptionError::NoAuthority
             | ExceptionError::Source { .. }
+            | ExceptionError::TwoClients
+            | ExceptionError::JoinsNot
+            | ExceptionError::JoinLife { .. }
+            | ExceptionError::JoinKey
             | ExceptionError::Schedule { .. }
             | ExceptionError::Driver
             | ExceptionError::SecretAbsent { .. }
@@ -164,6 +187,9 @@ pub(crate) enum BridgeError {
     /// The secret is gone, or is for attested guests.
     #[error("expected a stored secret that may go over the bridge")]
     Secret,
+    /// The join token is none, was used, is over, or is for another exception or key: who asks does not learn which.
+    #[error("expected an unused join token of a live exception of this name")]
+    Join,
     /// Too often within a minute.
     #[error("expected fewer requests within a minute")]
     Rate,
@@ -177,6 +203,7 @@ impl BridgeError {
             Self::Over => "over",
             Self::Source => "source",
             Self::Secret => "secret",
+            Self::Join => "join",
             Self::Rate => "rate",
         }
     }
@@ -189,6 +216,7 @@ impl Coded for BridgeError {
             Self::Over => "release.bridge.over",
             Self::Source => "release.bridge.source",
             Self::Secret => "release.bridge.secret",
+            Self::Join => "release.bridge.join",
             Self::Rate => "release.bridge.rate",
         })
     }
@@ -198,7 +226,7 @@ impl From<BridgeError> for Problem {
     fn from(error: BridgeError) -> Self {
         let status = match error {
             BridgeError::Rate => StatusCode::TOO_MANY_REQUESTS,
-            BridgeError::Client | BridgeError::Over | BridgeError::Source | BridgeError::Secret => {
+            BridgeError::Client | BridgeError::Over | BridgeError::Source | BridgeError::Secret | BridgeError::Join => {
                 StatusCode::FORBIDDEN
             }
         };

@@ -15,11 +15,13 @@ use crate::{
 
 mod client;
 mod error;
+mod join;
 mod network;
 mod rotation;
 
 pub(crate) use client::{ClientIdentity, Recognition, pin_of};
 pub(crate) use error::{BridgeError, ExceptionError, Field};
+pub(crate) use join::{JoinDraft, JoinError, NewToken, token_digest};
 pub(crate) use network::Network;
 pub(crate) use rotation::Pauses;
 
@@ -47,6 +49,15 @@ pub(crate) struct Draft {
     pub(crate) client: Option<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) rotation: Option<RotationPlan>,
+    pub(crate) bootstrap: Option<Bootstrap>,
+}
+
+/// How the client of an exception becomes known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Bootstrap {
+    /// It brings its key with a token that is used once.
+    JoinToken,
 }
 
 /// More time for one that lives: a new exception, with a reason of its own.
@@ -70,6 +81,9 @@ impl Draft {
             Some(client) => Some(client.parse().map_err(|_not_a_client| ExceptionError::Client)?),
             None => None,
         };
+        if self.bootstrap.is_some() && client.is_some() {
+            return Err(ExceptionError::TwoClients);
+        }
         let by_name = matches!(client, Some(ClientIdentity::Dns(_) | ClientIdentity::Uri(_)));
         if by_name && broker.bridge.as_ref().is_none_or(|bridge| bridge.authority.is_none()) {
             return Err(ExceptionError::NoAuthority);
@@ -96,6 +110,7 @@ impl Draft {
             client,
             sources,
             rotation: self.rotation,
+            joins: self.bootstrap.is_some(),
             extends: None,
             author,
             created_at: now,

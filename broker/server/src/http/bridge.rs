@@ -1,4 +1,5 @@
-//! `POST /v1/bridge/{exception}`: a legacy secret for a legacy client, on a listener of its own.
+//! `POST /v1/bridge/{exception}`: a legacy secret for a legacy client, on a listener of its own; `POST /v1/join/{exception}`: how
+//! such a client becomes known.
 //!
 //! TLS takes any client certificate, because exceptions pin keys of clients that belong to no CA, and shows that the client
 //! holds its key. Which exception it is for is decided here, for each request, and nothing else can be reached. A client
@@ -20,10 +21,13 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     version::TLS13,
 };
+use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
+use verifier::Timestamp;
+use zeroize::Zeroizing;
 
 use super::{
-    Path,
+    Json, Path,
     listener::{ClientChain, Peer},
     not_found, observe, other_method,
     problem::Problem,
@@ -32,8 +36,8 @@ use super::{
 use crate::{
     broker::Broker,
     clock, config,
-    exceptions::{BridgeError, Recognition},
-    store::{Exception, HandedOver, Handover, SecretVersion},
+    exceptions::{BridgeError, Recognition, pin_of, token_digest},
+    store::{Exception, HandedOver, Handover, Joining, SecretVersion},
     tenants::Tenants,
     vault::VaultError,
 };
@@ -61,7 +65,7 @@ impl Bridge {
     }
 }
 
-/// The only route of the bridge's listener, for each tenant that uses it.
+/// The routes of the bridge's listener, for each tenant that uses it.
 pub(crate) fn routes(tenants: &Tenants) -> Router {
     let mut all = of_tenant(tenants.first());
     for broker in tenants.others().filter(|broker| broker.bridge.is_some()) {
@@ -73,11 +77,55 @@ pub(crate) fn routes(tenants: &Tenants) -> Router {
 fn of_tenant(broker: &Arc<Broker>) -> Router {
     Router::new()
         .route("/v1/bridge/{*exception}", post(hand_over))
+        .route("/v1/join/{*exception}", post(join))
         .fallback(not_found)
         .method_not_allowed_fallback(other_method)
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(broker), observe::observe))
         .with_state(Arc::clone(broker))
+}
+
+/// What a client brings to become known.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    token: Zeroizing<String>,
+}
+
+/// The exception that a client is known to now.
+#[derive(Debug, Serialize)]
+struct Joined {
+    exception: String,
+    client: String,
+    expires_at: Timestamp,
+}
+
+/// `POST /v1/join/{exception}`: the key of this connection becomes the client of an exception, for a token that is used once. The
+/// token is in the body, which nothing logs.
+async fn join(
+    State(broker): State<Arc<Broker>>,
+    Extension(peer): Extension<Peer>,
+    Extension(ClientChain(chain)): Extension<ClientChain>,
+    Path(name): Path<String>,
+    Json(Join { token }): Json<Join>,
+) -> Result<axum::Json<Joined>, Problem> {
+    let now = clock::now();
+    let refuse = |error| broker.refuse_bridge(&name, peer.address, error);
+    let pin = chain.first().and_then(|leaf| pin_of(leaf)).ok_or_else(|| refuse(BridgeError::Join))?;
+    let found = broker.store.exception(&broker.tenant, &name).await?.filter(|exception| exception.name == name);
+    let exception = found.filter(|exception| exception.joins).ok_or_else(|| refuse(BridgeError::Join))?;
+    if !exception.admits(peer.address) {
+        return Err(refuse(BridgeError::Source));
+    }
+    let source = peer.address.to_string();
+    let joining = Joining { digest: token_digest(&token), exception: &exception.id, pin: &pin, source: &source };
+    if !broker.store.join(&broker.tenant, &joining, now).await? {
+        return Err(refuse(BridgeError::Join));
+    }
+    broker.metrics.bridge("joined");
+    let Exception { id, name, owner, system, expires_at, .. } = exception;
+    tracing::warn!(exception = id, name, owner, system, client = pin, source, "a client joined with a token");
+    Ok(axum::Json(Joined { exception: name, client: pin, expires_at }))
 }
 
 /// The secret, after the use is counted.
@@ -98,8 +146,7 @@ async fn hand_over(
     if !exception.is_live(now) {
         return Err(refuse(BridgeError::Over));
     }
-    let from_inside = exception.sources.iter().any(|network| network.contains(peer.address));
-    if !exception.sources.is_empty() && !from_inside {
+    if !exception.admits(peer.address) {
         return Err(refuse(BridgeError::Source));
     }
     let stored = broker.store.newest_secret(&broker.tenant, &exception.secret).await?;

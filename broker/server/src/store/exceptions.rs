@@ -1,5 +1,7 @@
 //! The register of exceptions: legacy static secrets that still exist, each with an owner and an end.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use verifier::Timestamp;
 
@@ -40,6 +42,8 @@ pub(crate) struct Exception {
     /// When the secret is changed; absent: by hand alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rotation: Option<RotationPlan>,
+    /// Whether its client brings its key with a join token.
+    pub(crate) joins: bool,
     /// The id of the exception that this one continues.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) extends: Option<String>,
@@ -67,6 +71,11 @@ impl Exception {
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         self.ended_at.is_none() && self.expires_at > now
     }
+
+    /// Whether its client may come from there.
+    pub(crate) fn admits(&self, address: IpAddr) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|network| network.contains(address))
+    }
 }
 
 /// One thing that happened to an exception.
@@ -74,7 +83,7 @@ impl Exception {
 pub(crate) struct ExceptionAct {
     /// When.
     pub(crate) at: Timestamp,
-    /// `added`, `used`, `rotated`, `rotation-due` (nobody changed it), `ending` (an alert before the end) or `ended`.
+    /// `added`, `join-token` (one was made), `joined` (one was used), `used`, `rotated`, `rotation-due` (nobody changed it), `ending` (an alert before the end) or `ended`.
     pub(crate) act: String,
     /// Who: an administrator, a client's pin, or `broker`.
     pub(crate) by: String,

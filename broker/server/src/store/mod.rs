@@ -20,6 +20,7 @@ mod exchanges;
 mod exposure;
 mod federation;
 mod floors;
+mod joins;
 mod keys;
 mod leases;
 mod references;
@@ -47,6 +48,7 @@ pub(crate) use exchanges::{
 pub(crate) use exposure::{Exposure, ExposureStore};
 pub(crate) use federation::{Federation, FederationProfile, FederationStore, Fetched, StoredFederation};
 pub(crate) use floors::FloorStore;
+pub(crate) use joins::{JoinStore, JoinToken, Joining};
 pub(crate) use keys::{Administrator, KeyPurpose, KeyStore, KeyTimes, ProtectedKey, Removed, Right, Role};
 pub(crate) use leases::{
     EndCause, Ground, GroundKind, GuestQuery, GuestRecord, GuestReported, Lease, LeaseEvent, LeaseSelector, LeaseStore,
@@ -75,6 +77,7 @@ pub(crate) trait Store:
     + FederationStore
     + ExchangeStore
     + FloorStore
+    + JoinStore
     + KeyStore
     + LeaseStore
     + ReferenceStore

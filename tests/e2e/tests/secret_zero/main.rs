@@ -171,10 +171,13 @@ revocation = "krl"
         fs::write(self.path("agent.toml"), settings).unwrap();
         self.install_agent();
         self.plant_secrets();
-        let key = KeyPair::generate().unwrap();
-        let client = CertificateParams::new(vec!["erp.example".to_owned()]).unwrap().self_signed(&key).unwrap();
-        fs::write(self.path("erp.pem"), client.pem()).unwrap();
-        fs::write(self.path("erp.key"), key.serialize_pem()).unwrap();
+        for name in ["erp", "plc"] {
+            let key = KeyPair::generate().unwrap();
+            let client = CertificateParams::new(vec![format!("{name}.example")]).unwrap().self_signed(&key).unwrap();
+            fs::write(self.path(&format!("{name}.pem")), client.pem()).unwrap();
+            fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
+        fs::write(self.path("plc-password"), "a-password-of-the-plant\n").unwrap();
         fs::write(self.path("erp-password"), "a-password-of-1998\n").unwrap();
         fs::write(self.path("erp-password.new"), "a-password-of-today\n").unwrap();
     }

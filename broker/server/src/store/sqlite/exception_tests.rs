@@ -35,6 +35,7 @@ fn exception(id: &str, name: &str, secret: &str, days: i64) -> Exception {
         client: Some("dns:erp.example".parse().unwrap()),
         sources: vec!["192.0.2.0/24".parse().unwrap(), "::1/128".parse().unwrap()],
         rotation: None,
+        joins: false,
         extends: None,
         author: "admin".to_owned(),
         created_at: NOW,

@@ -24,7 +24,7 @@ macro_rules! select_exceptions {
     ($condition:literal) => {
         concat!(
             "SELECT id, name, owner, reason, system, secret, client, sources, extends, author, created_at, expires_at,
-                    uses, last_use_at, ended_at, end_cause, alerted_days, rotate_seconds, rotate_by
+                    uses, last_use_at, ended_at, end_cause, alerted_days, rotate_seconds, rotate_by, joins
              FROM exceptions WHERE tenant = ?1 AND ",
             $condition
         )
@@ -240,8 +240,8 @@ async fn add(connection: &mut SqliteConnection, tenant: &TenantId, exception: &E
     let sources: Vec<String> = exception.sources.iter().map(ToString::to_string).collect();
     sqlx::query(
         "INSERT INTO exceptions (id, tenant, name, owner, reason, system, secret, client, sources, extends, author,
-                                 created_at, expires_at, rotate_seconds, rotate_by)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                 created_at, expires_at, rotate_seconds, rotate_by, joins)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&exception.id)
     .bind(tenant.as_str())
@@ -258,6 +258,7 @@ async fn add(connection: &mut SqliteConnection, tenant: &TenantId, exception: &E
     .bind(exception.expires_at.as_unix())
     .bind(exception.rotation.as_ref().map(|plan| plan.seconds))
     .bind(exception.rotation.as_ref().and_then(|plan| plan.driver.as_ref()))
+    .bind(exception.joins)
     .execute(&mut *connection)
     .await?;
     let detail = format!("until {}: {}", exception.expires_at, exception.reason);
@@ -417,7 +418,11 @@ async fn end(
 }
 
 /// One that nobody ended, by id; its time may be over.
-async fn live(connection: &mut SqliteConnection, tenant: &TenantId, id: &str) -> Result<Option<Exception>, StoreError> {
+pub(super) async fn live(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &str,
+) -> Result<Option<Exception>, StoreError> {
     let row = sqlx::query(select_exceptions!("id = ?2 AND ended_at IS NULL"))
         .bind(tenant.as_str())
         .bind(id)
@@ -427,7 +432,7 @@ async fn live(connection: &mut SqliteConnection, tenant: &TenantId, id: &str) ->
 }
 
 /// Writes history, and the audit log.
-async fn record(
+pub(super) async fn record(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
     exception: &Exception,
@@ -450,7 +455,7 @@ async fn record(
 }
 
 /// Tells the event streams.
-async fn tell(
+pub(super) async fn tell(
     connection: &mut SqliteConnection,
     tenant: &TenantId,
     exception: &Exception,
@@ -505,6 +510,7 @@ fn exception_of(row: &SqliteRow) -> Result<Exception, StoreError> {
         client,
         sources: sources.collect::<Result<_, _>>()?,
         rotation: rotation.transpose()?,
+        joins: row.try_get("joins")?,
         extends: row.try_get("extends")?,
         author: row.try_get("author")?,
         created_at: Timestamp::from_unix(row.try_get("created_at")?),

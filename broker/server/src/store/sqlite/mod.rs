@@ -28,6 +28,7 @@ mod exchanges;
 mod exposure;
 mod federation;
 mod floors;
+mod joins;
 mod keys;
 #[cfg(test)]
 mod lease_tests;
