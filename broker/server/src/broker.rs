@@ -24,7 +24,7 @@ use crate::{
     endorsements::Library,
     enrolment::EnrolmentTerms,
     exceptions::Pauses,
-    exchange::Issuers,
+    exchange::{Issuers, Reviews},
     federation::{BundleEndpoint, Federations},
     http::{bridge::Bridge, rate::RateLimit},
     identity::{AuthorityTerms, KeyRing, RevocationLists, Succession, ensure_keys, succeed},
@@ -91,6 +91,8 @@ pub(crate) struct Broker {
     pub(crate) ssh: Ssh,
     pub(crate) databases: Databases,
     pub(crate) exchange: Exchange,
+    /// Asks clusters about their tokens.
+    pub(crate) reviews: Reviews,
     /// The keys of those whose tokens are exchanged.
     pub(crate) issuers: Issuers,
     pub(crate) rules: ArcSwap<Rulebook>,
@@ -174,6 +176,7 @@ impl Broker {
             ssh: config.ssh.clone(),
             databases,
             exchange: config.exchange.clone(),
+            reviews: Reviews::default(),
             issuers: Issuers::new(&config.exchange.issuer),
             rules: ArcSwap::from_pointee(rules),
             collateral: Arc::clone(&common.collateral),

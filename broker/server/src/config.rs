@@ -36,6 +36,7 @@ pub use exceptions::{Bridge, Exceptions, RotationDriver};
 pub use exchange::Exchange;
 pub(crate) use exchange::{
     ACCESS_TOKEN, ATTESTATION, Budget, ExchangeEntry, ForeignIssuer, IssuerKind, JWT_SVID, NonceUse, SubjectRule,
+    TokenReview,
 };
 pub use identity::Identity;
 pub(crate) use identity::{SvidEntry, TokenEntry, UpstreamFiles};

@@ -1,10 +1,11 @@
-//! One GET from a system that the operator named: bounded in time and size, without redirects, cookies or credentials.
+//! One request to a system that the operator named: bounded in time and size, without redirects or cookies, and without a
+//! credential unless it is given one.
 
 use std::{sync::Arc, time::Duration};
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    HeaderMap, Request, StatusCode, Uri,
+    HeaderMap, Method, Request, StatusCode, Uri,
     body::Bytes,
     client::conn::http1,
     header::{self, HeaderValue},
@@ -116,24 +117,52 @@ impl Drop for Driver {
 /// When there is no answer with status 200 within `bounds`.
 pub(crate) async fn get(url: &Url, tls: ClientConfig, bounds: Bounds) -> Result<Bytes, FetchError> {
     let limit = bounds.deadline;
-    timeout(limit, exchange(url, tls, bounds)).await.map_err(|_elapsed| FetchError::Timeout { limit })?
+    timeout(limit, exchange(url, tls, bounds, None)).await.map_err(|_elapsed| FetchError::Timeout { limit })?
 }
 
-async fn exchange(url: &Url, tls: ClientConfig, bounds: Bounds) -> Result<Bytes, FetchError> {
+/// Posts JSON with a credential (`Authorization`) and returns the body of the answer; 201 is as good as 200.
+///
+/// # Errors
+/// As for [`get`].
+pub(crate) async fn post(
+    url: &Url,
+    tls: ClientConfig,
+    bounds: Bounds,
+    posted: (HeaderValue, Bytes),
+) -> Result<Bytes, FetchError> {
+    let limit = bounds.deadline;
+    timeout(limit, exchange(url, tls, bounds, Some(posted))).await.map_err(|_elapsed| FetchError::Timeout { limit })?
+}
+
+async fn exchange(
+    url: &Url,
+    tls: ClientConfig,
+    bounds: Bounds,
+    posted: Option<(HeaderValue, Bytes)>,
+) -> Result<Bytes, FetchError> {
     let name = ServerName::try_from(url.host.clone()).map_err(|_neither_name_nor_address| FetchError::Url)?;
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| transport(&error))?;
     let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|error| transport(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| transport(&error))?;
     let _driver = Driver(tokio::spawn(connection));
-    let request = Request::get(&url.path)
+    let request = Request::builder()
+        .uri(&url.path)
         .header(header::HOST, url.authority())
         .header(header::ACCEPT, bounds.accept)
-        .header(header::USER_AGENT, USER_AGENT)
-        .body(Empty::<Bytes>::new())
-        .map_err(|_unwritable| FetchError::Url)?;
+        .header(header::USER_AGENT, USER_AGENT);
+    let created = posted.is_some();
+    let request = match posted {
+        None => request.body(Full::default()),
+        Some((credential, body)) => request
+            .method(Method::POST)
+            .header(header::AUTHORIZATION, credential)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body)),
+    };
+    let request = request.map_err(|_unwritable| FetchError::Url)?;
     let response = sender.send_request(request).await.map_err(|error| transport(&error))?;
     let (head, body) = response.into_parts();
-    if head.status != StatusCode::OK {
+    if head.status != StatusCode::OK && !(created && head.status == StatusCode::CREATED) {
         return Err(FetchError::Status { status: head.status.as_u16(), retry_after: retry_after(&head.headers) });
     }
     let too_long = FetchError::TooLong { limit: bounds.bytes };

@@ -86,6 +86,8 @@ pub(crate) struct ForeignIssuer {
     pub(crate) jwks_url: Option<String>,
     /// The CA of that address; default: the system's.
     pub(crate) ca: Option<PathBuf>,
+    /// Where the cluster is asked about each of its tokens; absent: a token counts until it expires.
+    pub(crate) token_review: Option<TokenReview>,
     /// Signature algorithms that count.
     #[serde(default = "algorithms")]
     pub(crate) algorithms: Vec<SignatureAlgorithm>,
@@ -95,6 +97,18 @@ pub(crate) struct ForeignIssuer {
     /// Seconds that keys count at most while they cannot be fetched again.
     #[serde(default = "stale")]
     pub(crate) stale_seconds: u32,
+}
+
+/// Where a cluster is asked about its tokens, and as whom.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenReview {
+    /// The API server's address.
+    pub(crate) url: String,
+    /// The CA of its certificate, PEM.
+    pub(crate) ca: PathBuf,
+    /// The broker's own bearer token there, which may do nothing but make token reviews; read anew for each question.
+    pub(crate) token_file: PathBuf,
 }
 
 fn algorithms() -> Vec<SignatureAlgorithm> {
@@ -193,7 +207,11 @@ impl Exchange {
 
     /// Every path, to be made absolute.
     pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        self.issuer.iter_mut().flat_map(|issuer| issuer.jwks_file.iter_mut().chain(&mut issuer.ca))
+        self.issuer.iter_mut().flat_map(|issuer| {
+            let review = issuer.token_review.iter_mut();
+            let review = review.flat_map(|review| [&mut review.ca, &mut review.token_file]);
+            issuer.jwks_file.iter_mut().chain(&mut issuer.ca).chain(review)
+        })
     }
 
     /// What is wrong with it, if anything.
@@ -232,6 +250,17 @@ impl ForeignIssuer {
         match (&self.jwks_file, self.jwks_url.as_deref().map(Url::parse)) {
             (Some(_), None) | (None, Some(Ok(_))) => {}
             _ => return Some(format!("{name}: expected jwks_file, or jwks_url with https")),
+        }
+        match (&self.token_review, self.kind) {
+            (None, _) => {}
+            (Some(review), IssuerKind::Kubernetes) => {
+                if Url::parse(&review.url).is_err() || review.url.contains('?') {
+                    return Some(format!("{name}: expected token_review.url with https"));
+                }
+            }
+            (Some(_), IssuerKind::Oidc) => {
+                return Some(format!("{name}: expected token_review for issuers of kind kubernetes only"));
+            }
         }
         if self.algorithms.is_empty() {
             return Some(format!("{name}: expected an algorithm"));

@@ -86,6 +86,12 @@ pub(crate) enum ExchangeError {
         /// The claims that say something else.
         claims: BTreeSet<String>,
     },
+    /// The cluster that issued the subject token does not vouch for it any more.
+    #[error("subject token: expected its cluster to confirm {what}")]
+    Review {
+        /// What it does not confirm.
+        what: &'static str,
+    },
     /// The subject token says who may act, and it is somebody else.
     #[error("expected an actor that the subject token allows")]
     MayAct,
@@ -134,6 +140,7 @@ impl ExchangeError {
             | Self::Old { .. }
             | Self::Conditions
             | Self::Mismatch { .. }
+            | Self::Review { .. }
             | Self::MayAct
             | Self::Actors
             | Self::Lifetime
@@ -173,6 +180,7 @@ impl Coded for ExchangeError {
             Self::Old { .. } => "release.exchange.attestation_age",
             Self::Conditions => "release.exchange.conditions",
             Self::Mismatch { .. } => "release.exchange.binding_mismatch",
+            Self::Review { .. } => "release.exchange.token_review",
             Self::MayAct => "release.exchange.may_act",
             Self::Actors => "release.exchange.actors",
             Self::Scope { .. } => "release.exchange.scope",

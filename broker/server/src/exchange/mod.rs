@@ -20,6 +20,7 @@ mod issuers;
 mod judge;
 mod narrow;
 mod record;
+mod review;
 mod subject;
 
 use std::{sync::Arc, time::Instant};
@@ -28,7 +29,7 @@ use evidence_formats::code::{Code, Coded};
 use thiserror::Error;
 use verifier::Timestamp;
 
-pub(crate) use self::{actor::Possession, error::ExchangeError, issuers::Issuers, judge::joined};
+pub(crate) use self::{actor::Possession, error::ExchangeError, issuers::Issuers, judge::joined, review::Reviews};
 use self::{
     actor::{Attested, Means},
     form::ExchangeRequest,
@@ -150,8 +151,8 @@ async fn run(
         Ok(subject) => subject,
         Err(SubjectError::Refused(error)) => return Err(refuse(broker, trace_id, &attested, error, now).await),
         Err(SubjectError::Store(error)) => return Err(error.into()),
-        Err(error @ SubjectError::NoKeys { .. }) => {
-            tracing::warn!(%error, "a subject token cannot be judged");
+        Err(error @ (SubjectError::NoKeys { .. } | SubjectError::Unanswered { .. })) => {
+            tracing::warn!(error = format!("{:#}", anyhow::Error::new(error)), "a subject token cannot be judged");
             return Err(Problem::from(RequestError::Overloaded).into());
         }
     };

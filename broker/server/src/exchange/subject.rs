@@ -18,6 +18,7 @@ use super::{
     error::ExchangeError,
     form::{TokenKind, TypedToken},
     issuers::Freshness,
+    review::ReviewError,
 };
 use crate::{
     broker::Broker,
@@ -64,6 +65,14 @@ pub(crate) enum SubjectError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its cluster does not answer: asking again later may help.
+    #[error("{issuer} does not answer about its token")]
+    Unanswered {
+        /// Which issuer.
+        issuer: String,
+        /// Why.
+        source: ReviewError,
+    },
     /// Its issuer's keys are not here: asking again later may help.
     #[error("the keys of {issuer} are not here now")]
     NoKeys {
@@ -77,7 +86,7 @@ impl Coded for SubjectError {
         match self {
             Self::Refused(error) => error.code(),
             Self::Store(_) => Code::new("internal.error"),
-            Self::NoKeys { .. } => Code::new("request.overloaded"),
+            Self::NoKeys { .. } | Self::Unanswered { .. } => Code::new("request.overloaded"),
         }
     }
 }
@@ -243,7 +252,10 @@ async fn foreign(
         return Err(claims_error("expected a sub of 1 to 512 bytes"));
     }
     match issuer.kind {
-        IssuerKind::Kubernetes => require_pod(&claims, &parsed.sub)?,
+        IssuerKind::Kubernetes => {
+            require_pod(&claims, &parsed.sub)?;
+            review(broker, issuer, (&shown.token, &claims)).await?;
+        }
         IssuerKind::Oidc => {}
     }
     require_key(attested, &claims, Bound::WhenItSays)?;
@@ -262,6 +274,18 @@ async fn foreign(
         claims,
         lease: None,
     })
+}
+
+/// Asks the cluster, where that is configured: a token may be good and its pod gone.
+async fn review(broker: &Broker, issuer: &ForeignIssuer, token: (&str, &Value)) -> Result<(), SubjectError> {
+    let Some(cluster) = &issuer.token_review else { return Ok(()) };
+    match broker.reviews.confirm(cluster, token, &issuer.audience).await {
+        Ok(()) => Ok(()),
+        Err(ReviewError::Refused { what }) => Err(ExchangeError::Review { what }.into()),
+        Err(source @ ReviewError::Unanswered(_)) => {
+            Err(SubjectError::Unanswered { issuer: issuer.name.clone(), source })
+        }
+    }
 }
 
 /// Which tokens must be bound to the proven key.

@@ -4,6 +4,7 @@ mod agent;
 mod bound;
 mod foreign;
 mod python;
+mod review;
 mod scene;
 
 use keys::dpop::{self, ShownToken};

@@ -28,7 +28,7 @@ const CLUSTER: &str = "https://k8s.example";
 const CI: &str = "https://ci.example";
 const URL: &str = "https://orders.example/orders";
 
-fn config(limits: &str, jwks: &str) -> String {
+fn config(limits: &str, review: &str, jwks: &str) -> String {
     format!(
         r#"{limits}
 [identity]
@@ -43,6 +43,7 @@ kind = "kubernetes"
 issuer = "{CLUSTER}"
 audience = "countersign"
 jwks_file = "{jwks}"
+{review}
 
 [[exchange.issuer]]
 name = "ci"
@@ -125,6 +126,7 @@ pub(super) fn kubernetes(namespace: &str, account: &str) -> Value {
         "sub": format!("system:serviceaccount:{namespace}:{account}"),
         "kubernetes.io": {
             "namespace": namespace, "serviceaccount": {"name": account, "uid": "u1"}, "pod": {"name": "web-1", "uid": "p1"},
+            "node": {"name": "node-b", "uid": "n1"},
         },
     })
 }
@@ -139,11 +141,16 @@ pub(super) fn ci(repository: &str) -> Value {
 
 impl Scene {
     pub(super) fn start(limits: &str) -> Self {
+        Self::reviewed(limits, "")
+    }
+
+    /// With a line about who reviews the cluster's tokens.
+    pub(super) fn reviewed(limits: &str, review: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let issuer = SigningKey::generate(SignatureAlgorithm::Es256, &mut SystemRandom::new()).unwrap();
         let jwks = place.path().join("jwks.json");
         std::fs::write(&jwks, serde_json::to_vec(&Jwks::new([issuer.verifying_key().clone()])).unwrap()).unwrap();
-        let more = config(limits, jwks.to_str().unwrap());
+        let more = config(limits, review, jwks.to_str().unwrap());
         let broker = Broker::start(&Setup { more: &more, ..Setup::default() }).unwrap();
         Self { issuer, place, ..Self::with(broker) }
     }
