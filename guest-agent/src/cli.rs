@@ -191,6 +191,10 @@ pub(crate) struct PostgresArgs {
     /// Where to write the CA of the database server, which service and URI then name as sslrootcert.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_out: Option<PathBuf>,
+
+    /// Keeps the lease in this file (mode 0600), for `lease renew` and `lease release`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lease_file: Option<PathBuf>,
 }
 
 /// Forms of a database role.
@@ -220,6 +224,10 @@ pub(crate) struct SshCertArgs {
     /// agent or a device, only there. The certificate is written to FILE-cert.pub, where ssh looks for it.
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
+
+    /// Keeps the lease in this file (mode 0600), for `lease renew` and `lease release`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lease_file: Option<PathBuf>,
 }
 
 /// `credentials exchange`

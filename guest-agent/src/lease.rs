@@ -1,6 +1,6 @@
 //! What this guest holds of the broker: opened and renewed on fresh evidence, looked after, and given back.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use evidence_formats::binding::Nonce;
@@ -20,13 +20,15 @@ use crate::{
     exchange::{Attempt, Exchange, Presentation, Presented, Renewal, Wanted, authorization},
     failure::{Failure, Refusal},
     life::Life,
-    protocol::{CHALLENGE, Challenge, ChallengeRequest, Ended, GrantResponse, Lease, Standing},
+    protocol::{CHALLENGE, Challenge, ChallengeRequest, Ended, GrantResponse, Lease, Standing, TrustBundles},
     result,
     svid::{PendingKey, X509Svid},
 };
 
 /// The name inside of a sealed lease key.
 const LEASE_KEY: &str = "lease-key";
+/// Longest time for asking for bundles.
+const ASKING: Duration = Duration::from_secs(30);
 /// Most grants of one attestation.
 pub(crate) const GRANTS: usize = 16;
 
@@ -57,24 +59,45 @@ pub(crate) enum Want {
         /// Name of the broker's entry.
         name: String,
     },
+    /// A role of a database.
+    Postgres {
+        /// Name of the broker's entry.
+        name: String,
+    },
+    /// An SSH certificate.
+    SshCert {
+        /// Name of the broker's entry.
+        name: String,
+        /// The public key, a line.
+        public_key: String,
+        /// Where the private key is; the certificate is written beside it.
+        key: PathBuf,
+    },
 }
 
 impl Want {
     /// The name that the broker knows it by.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Secret { name } | Self::Token { name } | Self::JwtSvid { name, .. } | Self::X509Svid { name } => name,
+            Self::Secret { name }
+            | Self::Token { name }
+            | Self::JwtSvid { name, .. }
+            | Self::X509Svid { name }
+            | Self::Postgres { name }
+            | Self::SshCert { name, .. } => name,
         }
     }
 
     fn wanted<'a>(&'a self, key: Option<&'a PendingKey>) -> Wanted<'a> {
-        let (kind, audience) = match self {
-            Self::Secret { .. } => ("secret", None),
-            Self::Token { .. } => ("token", None),
-            Self::JwtSvid { audience, .. } => ("jwt-svid", Some(audience.as_str())),
-            Self::X509Svid { .. } => ("x509-svid", None),
-        };
-        Wanted { audience, csr: key.map(PendingKey::csr), ..Wanted::of(kind, self.name()) }
+        let of = |kind| Wanted::of(kind, self.name());
+        match self {
+            Self::Secret { .. } => of("secret"),
+            Self::Token { .. } => of("token"),
+            Self::JwtSvid { audience, .. } => Wanted { audience: Some(audience), ..of("jwt-svid") },
+            Self::X509Svid { .. } => Wanted { csr: key.map(PendingKey::csr), ..of("x509-svid") },
+            Self::Postgres { .. } => of("postgres"),
+            Self::SshCert { public_key, .. } => Wanted { public_key: Some(public_key), ..of("ssh-cert") },
+        }
     }
 }
 
@@ -85,6 +108,8 @@ impl fmt::Display for Want {
             Self::Token { name } => write!(f, "token {name}"),
             Self::JwtSvid { name, audience } => write!(f, "jwt-svid {name} for {audience}"),
             Self::X509Svid { name } => write!(f, "x509-svid {name}"),
+            Self::Postgres { name } => write!(f, "postgres {name}"),
+            Self::SshCert { name, .. } => write!(f, "ssh-cert {name}"),
         }
     }
 }
@@ -235,6 +260,13 @@ impl Session {
         let path = format!("/v1/leases/{}?open={open}&wait={}", self.guest, wait.as_secs());
         let left = wait.saturating_add(Duration::from_secs(10));
         Ok(connection.call(Method::GET, Some(&proof), &path, left).await?)
+    }
+
+    /// The trust bundles that go with the SPIFFE identities among the leases, as they are now.
+    pub(crate) async fn bundles(&self, connection: &mut Connection, nonce: &Nonce) -> Result<TrustBundles, Attempt> {
+        let proof = authorization(&self.key, LeaseAction::Bundles, &self.guest, nonce, "");
+        let path = format!("/v1/leases/{}/bundles", self.guest);
+        Ok(connection.call(Method::GET, Some(&proof), &path, ASKING).await?)
     }
 
     /// Gives everything back; how many leases ended.

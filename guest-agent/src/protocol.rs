@@ -1,8 +1,12 @@
 //! The messages of the broker's native API.
 
+use std::collections::BTreeMap;
+
 use evidence_formats::{binding::Nonce, bundle::Bundle, guest_report::GuestReport};
 use keys::{jwk::TeePublicKey, seal::Sealed};
 use serde::{Deserialize, Serialize};
+
+use crate::bundle::BundleDocument;
 
 /// Path of the request for a nonce.
 pub(crate) const CHALLENGE: &str = "/v1/challenge";
@@ -103,6 +107,17 @@ pub(crate) struct Standing {
     pub(crate) leases: Vec<Lease>,
     /// Whether the broker waited as long as it was asked to.
     pub(crate) waited: bool,
+}
+
+/// `GET /v1/leases/{id}/bundles`
+#[derive(Deserialize)]
+pub(crate) struct TrustBundles {
+    /// Our own trust domain.
+    pub(crate) trust_domain: String,
+    /// SPIFFE bundles by trust domain, the own included.
+    pub(crate) trust_bundles: BTreeMap<String, BundleDocument>,
+    /// When to ask again.
+    pub(crate) refresh_seconds: u64,
 }
 
 /// `DELETE /v1/leases/{id}`

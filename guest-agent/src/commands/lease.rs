@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use keys::secret::SecretBytes;
 
-use super::{Guest, credentials::write_files};
+use super::{Guest, credentials::write_files, ssh};
 use crate::{
     cli::{BrokerArgs, LeaseCommand},
     console,
@@ -25,9 +25,14 @@ pub(super) fn run(command: &LeaseCommand, guest: &Guest) -> Result<(), Failure> 
             let renewed = guest.run(broker, async |exchange| {
                 exchange.repeat(async |time| Box::pin(session.renew(exchange, time)).await).await
             })?;
-            hand_over(renewed, file, |given| match directory {
-                Some(directory) => write_svid(directory, given),
-                None => write_value(&output?, given),
+            hand_over(renewed, file, |want, given| match (want, directory) {
+                (Want::Postgres { .. }, _) => {
+                    console::say("the role holds longer: what was written of it stays as it is");
+                    Ok(())
+                }
+                (Want::SshCert { key, .. }, _) => ssh::write_certificate(key, value(&given)?),
+                (_, Some(directory)) => write_svid(directory, given),
+                (_, None) => write_value(&output?, given),
             })
         }
         LeaseCommand::Release { file, broker } => {
@@ -53,18 +58,22 @@ pub(super) fn fetch(
     let issue = guest.run(broker, async |exchange| {
         exchange.repeat(async |time| Box::pin(Session::open(exchange, &wants, time)).await).await
     })?;
-    hand_over(issue, file, write)
+    hand_over(issue, file, |_, given| write(given))
 }
 
-fn hand_over(issue: Issue, file: &Path, write: impl FnOnce(Given) -> Result<(), Failure>) -> Result<(), Failure> {
+fn hand_over(
+    issue: Issue,
+    file: &Path,
+    write: impl FnOnce(&Want, Given) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let Issue { session, given, denied } = issue;
     if let Some((_, refusal)) = denied.into_iter().next() {
         return Err(Failure::Refused(refusal));
     }
-    let (_, given, _) = given.into_iter().next().ok_or(Failure::Answer { expected: "the grant" })?;
+    let (want, given, _) = given.into_iter().next().ok_or(Failure::Answer { expected: "the grant" })?;
     // First the lease: what is written can then always be given back.
     Output::secret(Some(file), true)?.write(session.to_json()?.expose())?;
-    write(given)
+    write(&want, given)
 }
 
 fn read(file: &Path) -> Result<Session, Failure> {
@@ -79,8 +88,13 @@ fn argument(file: &Path) -> Failure {
 
 /// A secret or a token.
 pub(super) fn write_value(output: &Output, given: Given) -> Result<(), Failure> {
+    Ok(output.write(value(&given)?.expose())?)
+}
+
+/// Whatever is no X.509-SVID.
+pub(super) fn value(given: &Given) -> Result<&SecretBytes, Failure> {
     match given {
-        Given::Value(value) => Ok(output.write(value.expose())?),
+        Given::Value(value) => Ok(value),
         Given::X509(_) => Err(Failure::Answer { expected: "a secret or a token: --directory takes certificates" }),
     }
 }

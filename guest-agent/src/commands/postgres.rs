@@ -6,11 +6,12 @@ use keys::secret::SecretBytes;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::Guest;
+use super::{Guest, lease};
 use crate::{
     cli::{PostgresArgs, PostgresForm},
     exchange::Wanted,
     failure::Failure,
+    lease::Want,
     output::Output,
 };
 
@@ -31,8 +32,19 @@ struct Role {
 /// Fetches a role and writes it.
 pub(super) fn write(args: &PostgresArgs, guest: &Guest) -> Result<(), Failure> {
     let output = Output::secret(args.out.as_deref(), true)?;
-    let wanted = Wanted::of("postgres", &args.name);
-    let answer = guest.grant(&args.broker, wanted)?;
+    match &args.lease_file {
+        None => {
+            let answer = guest.grant(&args.broker, Wanted::of("postgres", &args.name))?;
+            write_role(args, &output, &answer)
+        }
+        Some(file) => {
+            let want = Want::Postgres { name: args.name.clone() };
+            lease::fetch(want, file, &args.broker, guest, |given| write_role(args, &output, lease::value(&given)?))
+        }
+    }
+}
+
+fn write_role(args: &PostgresArgs, output: &Output, answer: &SecretBytes) -> Result<(), Failure> {
     if args.form == PostgresForm::Json {
         return Ok(output.write(answer.expose())?);
     }

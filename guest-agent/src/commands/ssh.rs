@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    path::{Path, PathBuf},
+    path::{Path, PathBuf, absolute},
 };
 
 use keys::{
@@ -13,11 +13,12 @@ use keys::{
 };
 use serde::Deserialize;
 
-use super::Guest;
+use super::{Guest, lease};
 use crate::{
     cli::SshCertArgs,
     exchange::Wanted,
     failure::Failure,
+    lease::Want,
     output::{Output, OutputError},
 };
 
@@ -31,8 +32,22 @@ struct Certificate {
 pub(super) fn write(args: &SshCertArgs, guest: &Guest) -> Result<(), Failure> {
     let key = public_key(&args.key)?;
     let line = key.to_line("countersign");
-    let wanted = Wanted { public_key: Some(&line), ..Wanted::of("ssh-cert", &args.name) };
-    let answer = guest.grant(&args.broker, wanted)?;
+    match &args.lease_file {
+        None => {
+            let wanted = Wanted { public_key: Some(&line), ..Wanted::of("ssh-cert", &args.name) };
+            write_certificate(&args.key, &guest.grant(&args.broker, wanted)?)
+        }
+        Some(file) => {
+            let wrong = |_unusable| Failure::Argument { expected: "a path", path: args.key.clone() };
+            let key = absolute(&args.key).map_err(wrong)?;
+            let want = Want::SshCert { name: args.name.clone(), public_key: line, key: key.clone() };
+            lease::fetch(want, file, &args.broker, guest, |given| write_certificate(&key, lease::value(&given)?))
+        }
+    }
+}
+
+/// Writes the certificate of an answer beside its key.
+pub(super) fn write_certificate(key: &Path, answer: &SecretBytes) -> Result<(), Failure> {
     let unreadable = Failure::Answer { expected: "an SSH certificate" };
     let Ok(Certificate { certificate }) = serde_json::from_slice(answer.expose()) else { return Err(unreadable) };
     let is_line = certificate.contains("-cert-v01@openssh.com ") && !certificate.chars().any(char::is_control);
@@ -40,7 +55,7 @@ pub(super) fn write(args: &SshCertArgs, guest: &Guest) -> Result<(), Failure> {
         return Err(unreadable);
     }
     // Only this file changes from one certificate to the next: key and certificate fit at every moment.
-    Ok(Output::public(&beside(&args.key, "-cert.pub")).write(format!("{certificate}\n").as_bytes())?)
+    Ok(Output::public(&beside(key, "-cert.pub")).write(format!("{certificate}\n").as_bytes())?)
 }
 
 /// The public half of the key at `path`: of its `.pub` file, of the key itself, or of a new key.

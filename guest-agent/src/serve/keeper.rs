@@ -22,7 +22,7 @@ use crate::{
     failure::{Failure, Refusal},
     lease::{Issue, Session, Want},
     life::Life,
-    protocol::{CHALLENGE, Challenge, ChallengeRequest, Lease},
+    protocol::{CHALLENGE, Challenge, ChallengeRequest, Lease, TrustBundles},
 };
 
 /// Longest time for one attempt: the kernel itself may wait a minute for a busy host.
@@ -50,7 +50,19 @@ pub(crate) struct Keeper {
     /// Sessions that were replaced; they are given back in the end.
     retired: Vec<(Session, Life)>,
     lives: Vec<Life>,
+    /// When the bundles of other trust domains are asked for again.
+    bundles_at: Instant,
     schedule: Schedule,
+}
+
+/// What happens between two attempts.
+enum Event {
+    /// Something is over.
+    Over,
+    /// The broker ended leases.
+    Ended(Ending),
+    /// The broker said what is trusted, and when to ask again.
+    Trusted(Result<TrustBundles, Attempt>, Duration),
 }
 
 /// How leases ended.
@@ -76,7 +88,7 @@ impl Keeper {
     /// For `wants`, at most as many as one attestation takes.
     pub(crate) fn new(shared: Arc<Keeping>, wants: Vec<Want>) -> Self {
         let (session, retired, lives, schedule) = (None, Vec::new(), Vec::new(), Schedule::default());
-        Self { shared, wants, session, retired, lives, schedule }
+        Self { shared, wants, session, retired, lives, bundles_at: Instant::now(), schedule }
     }
 
     /// Runs until it is stopped; the sessions that are open then.
@@ -189,6 +201,25 @@ impl Keeper {
         }
     }
 
+    /// Takes over the bundles of other trust domains, which change between two renewals.
+    fn trust(&mut self, answer: Result<TrustBundles, Attempt>, pause: Duration) {
+        let now = Instant::now();
+        self.bundles_at = now.checked_add(pause).unwrap_or(now);
+        match answer {
+            Ok(answer) => {
+                let certified = self.wants.iter().filter(|want| matches!(want, Want::X509Svid { .. }));
+                let names: Vec<String> = certified.map(|want| want.name().to_owned()).collect();
+                trust::refresh(&self.shared.world, &names, answer);
+            }
+            Err(Attempt::Again(error)) => {
+                console::say(&format!("the trust bundles are not to be had: {}", console::chain(&error)));
+            }
+            Err(Attempt::Final(error)) => {
+                console::say(&format!("the trust bundles are not to be had: {}", console::chain(&error)));
+            }
+        }
+    }
+
     /// Takes away what ended.
     fn end(&mut self, ending: &Ending) -> Duration {
         let gone = match (ending, self.session.as_mut()) {
@@ -208,13 +239,16 @@ impl Keeper {
         let mut until = Instant::now().checked_add(pause).unwrap_or_else(Instant::now);
         loop {
             let over = self.lives.iter().map(Life::left).min();
-            let ending = tokio::select! {
+            let (exchange, session) = (&self.shared.exchange, self.session.as_ref());
+            let event = tokio::select! {
                 () = sleep_until(until) => return,
-                () = sleep(over.unwrap_or_default()), if over.is_some() => None,
-                ending = watch(&self.shared.exchange, self.session.as_ref()) => Some(ending),
+                () = sleep(over.unwrap_or_default()), if over.is_some() => Event::Over,
+                ending = watch(exchange, session) => Event::Ended(ending),
+                (answer, pause) = trust::ask(exchange, session, self.bundles_at) => Event::Trusted(answer, pause),
             };
-            match ending {
-                None => {
+            match event {
+                Event::Trusted(answer, pause) => self.trust(answer, pause),
+                Event::Over => {
                     self.lives.retain(|life| !life.is_over());
                     World::change(&self.shared.world, World::expire);
                     if self.lives.is_empty() {
@@ -222,7 +256,7 @@ impl Keeper {
                         self.session = None;
                     }
                 }
-                Some(ending) => {
+                Event::Ended(ending) => {
                     console::say("the broker ended leases of this guest");
                     until = Instant::now().checked_add(self.end(&ending)).unwrap_or(until);
                 }

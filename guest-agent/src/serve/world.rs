@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) entries: Arc<[Entry]>,
     /// X.509-SVIDs by the name of their entry.
     pub(crate) certificates: BTreeMap<String, Standing<Certificate>>,
+    /// The bundles of trust domains that go with those entries, as they came last: with the certificate, or since.
+    pub(crate) trusted: BTreeMap<String, Arc<BTreeMap<String, Bundle>>>,
     /// JWT-SVIDs by the name of their entry and the audience.
     pub(crate) tokens: BTreeMap<(String, String), Standing<Token>>,
     /// What verifies SVIDs.
@@ -91,6 +93,7 @@ impl World {
     pub(crate) fn give(&mut self, want: Want, given: Given, life: Life) {
         match (want, given) {
             (Want::X509Svid { name }, Given::X509(svid)) => {
+                self.trusted.insert(name.clone(), Arc::new(svid.trusted.clone()));
                 let certificate = Certificate {
                     chain: svid.chain.concat().into(),
                     key: Bytes::from_owner(Zeroizing::new(svid.key.expose().to_vec())),
@@ -105,7 +108,15 @@ impl World {
                 self.tokens.insert((name, audience), token.unwrap_or(Standing::Absent));
             }
             // Nothing else is asked for.
-            (Want::X509Svid { .. } | Want::JwtSvid { .. } | Want::Secret { .. } | Want::Token { .. }, _) => {}
+            (
+                Want::X509Svid { .. }
+                | Want::JwtSvid { .. }
+                | Want::Secret { .. }
+                | Want::Token { .. }
+                | Want::Postgres { .. }
+                | Want::SshCert { .. },
+                _,
+            ) => {}
         }
     }
 
@@ -120,7 +131,7 @@ impl World {
                 let standing = if refused { Standing::Refused } else { Standing::Absent };
                 self.tokens.insert((name.clone(), audience.clone()), standing);
             }
-            Want::Secret { .. } | Want::Token { .. } => {}
+            Want::Secret { .. } | Want::Token { .. } | Want::Postgres { .. } | Want::SshCert { .. } => {}
         }
     }
 
@@ -137,6 +148,7 @@ impl World {
     /// Leaves nothing but what is wanted.
     pub(crate) fn keep_only(&mut self, wants: &BTreeSet<Want>) {
         self.certificates.retain(|name, _| wants.contains(&Want::X509Svid { name: name.clone() }));
+        self.trusted.retain(|name, _| wants.contains(&Want::X509Svid { name: name.clone() }));
         self.tokens.retain(|(name, audience), _| {
             wants.contains(&Want::JwtSvid { name: name.clone(), audience: audience.clone() })
         });

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{guest::can_mount, process::Said};
+use e2e::{
+    broker::{Broker, Setup},
+    guest::can_mount,
+    process::Said,
+};
 use tokio_stream::StreamExt;
 
 use crate::agent::{Agent, broker, configure, entry, until};
@@ -128,4 +132,43 @@ fn an_orderly_end_gives_leases_back() {
     assert!(!open().contains("svid/web"), "{}", open());
     assert!(!agent.socket().exists(), "{}", agent.log());
     assert!(agent.log().contains("3 leases given back"), "{}", agent.log());
+}
+
+/// Another trust domain takes back its key: workloads here reject its identities within the refresh hint, without an
+/// attestation in between.
+#[test]
+fn a_key_that_another_domain_takes_back_leaves_workloads_within_the_refresh_hint() {
+    if !can_mount() {
+        return;
+    }
+    const HINT: u64 = 10;
+    let start = |domain: &str, federates_with: &str| {
+        let more = format!(
+            "[identity]\ntrust_domain = \"{domain}\"\n[identity.bundle]\nrefresh_hint_seconds = {HINT}\n\
+             [[identity.svid]]\nname = \"web\"\nworkloads = [\"web\"]\naudiences = [\"db.example\"]\n\
+             federates_with = [{federates_with}]\nttl_seconds = 600\n"
+        );
+        Broker::start(&Setup { more: &more, ..Setup::default() }).unwrap()
+    };
+    let (a, b) = (start("a.example", ""), start("b.example", "\"a.example\""));
+    let url = format!("{}/.well-known/spiffe-bundle", a.url());
+    let mut add =
+        b.admin(&["federation", "add", "a.example", "--profile", "https_web", "--url", &url, "--ca"]).unwrap();
+    Said::by(add.arg(a.ca())).unwrap().done().unwrap();
+    let agent = Agent::start(&b, &entry());
+    let authorities = || {
+        agent.with(async |client| {
+            let set = client.fetch_x509_bundles().await.ok()?;
+            let domain = spiffe::TrustDomain::new("a.example").ok()?;
+            Some(set.get(&domain)?.authorities().iter().map(|der| der.as_bytes().to_vec()).collect::<Vec<_>>())
+        })
+    };
+    agent.wait();
+    until("the bundle of the other domain", || authorities().is_some_and(|found| found.len() == 1));
+    let before = authorities().unwrap();
+    let mut rotate = a.admin(&["keys", "rotate", "x509-ca", "--at-once"]).unwrap();
+    Said::by(&mut rotate).unwrap().done().unwrap();
+    let begun = Instant::now();
+    until("the key is gone", || authorities().is_some_and(|now| now.iter().all(|key| !before.contains(key))));
+    assert!(begun.elapsed() < Duration::from_secs(HINT), "{:?}", begun.elapsed());
 }
