@@ -39,8 +39,8 @@ impl Legacy {
 
     fn store(&self, password: &str) {
         fs::write(self.place.path().join("password"), password).unwrap();
-        let mut put = self.broker.admin(&["secrets", "put", "erp-password", "--bridge", "--file"]).unwrap();
-        Said::by(put.arg(self.place.path().join("password"))).unwrap().done().unwrap();
+        let mut put = self.broker.admin(&["secrets", "put", "erp-password", "--bridge"]).unwrap();
+        Said::by(put.arg("--file").arg(self.place.path().join("password"))).unwrap().done().unwrap();
     }
 
     fn except(&self, more: &[&str]) -> Said {

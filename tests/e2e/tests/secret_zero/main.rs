@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// What the page promises to show.
-const PRACTICES: [&str; 11] = [
+const PRACTICES: [&str; 12] = [
     "Workload identity first",
     "Deny without attestation",
     "Just in time, and short",
@@ -35,6 +35,7 @@ const PRACTICES: [&str; 11] = [
     "Revocation when posture changes",
     "Inventory",
     "A time-bound bridge for legacy systems",
+    "Proof of possession, and tokens for tokens",
     "Federation across domains",
     "Keys change without an outage",
 ];
@@ -142,6 +143,15 @@ principals = ["{workload}"]
 min_evidence = "simulated"
 max_ttl_seconds = 600
 revocation = "krl"
+
+[[exchange.grant]]
+name = "orders"
+audience = "https://orders.example"
+scopes = ["orders.read"]
+workloads = ["web"]
+
+[[exchange.grant.subject]]
+from = "attestation"
 "#;
         let more = format!("{identity}\n[bridge]\nlisten = \"127.0.0.1:{bridge}\"\nuses_per_minute = 5\n");
         let broker = Broker::start(&Setup { more: &more, ..Setup::default() }).unwrap();

@@ -152,9 +152,8 @@ fn a_key_that_another_domain_takes_back_leaves_workloads_within_the_refresh_hint
     };
     let (a, b) = (start("a.example", ""), start("b.example", "\"a.example\""));
     let url = format!("{}/.well-known/spiffe-bundle", a.url());
-    let mut add =
-        b.admin(&["federation", "add", "a.example", "--profile", "https_web", "--url", &url, "--ca"]).unwrap();
-    Said::by(add.arg(a.ca())).unwrap().done().unwrap();
+    let mut add = b.admin(&["federation", "add", "a.example", "--profile", "https_web", "--url", &url]).unwrap();
+    Said::by(add.arg("--ca").arg(a.ca())).unwrap().done().unwrap();
     let agent = Agent::start(&b, &entry());
     let authorities = || {
         agent.with(async |client| {
