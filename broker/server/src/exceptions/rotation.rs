@@ -188,6 +188,7 @@ impl Broker {
             workloads: Vec::new(),
             bridge: true,
             rotation: Rotation::Operator,
+            offline: None,
             staged: true,
             created_by: driver.name.clone(),
             created_at: now,

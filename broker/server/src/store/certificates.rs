@@ -42,7 +42,8 @@ pub(crate) struct EndedCertificates {
 
 /// Stores which certificates there are. They are recorded by [`super::DecisionStore::settle`], with their leases.
 pub(crate) trait CertificateStore {
-    /// The certificates of the CA `authority` that expire after `since` and whose leases ended, with the next number, in one
+    /// The certificates of the CA `authority` that expire after `since` and whose leases ended before their time, with the next
+    /// number, in one
     /// durable transaction: a list with a higher number never says less.
     fn ended_certificates<'a>(&'a self, authority: &'a str, since: Timestamp) -> StoreFuture<'a, EndedCertificates>;
 

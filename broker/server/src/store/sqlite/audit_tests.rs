@@ -79,8 +79,14 @@ fn settlement(nonce: u16, id: &str, leases: &[(&str, u64)]) -> Settlement {
     };
     let grounds = vec![Ground::new(GroundKind::Workload, "web".to_owned())];
     let leases: Vec<Lease> = leases.iter().map(lease).collect();
-    let opening =
-        (!leases.is_empty()).then(|| Opening { guest, sets: Vec::new(), grounds, leases, renews: Vec::new() });
+    let opening = (!leases.is_empty()).then(|| Opening {
+        guest,
+        sets: Vec::new(),
+        grounds,
+        leases,
+        certificates: Vec::new(),
+        renews: Vec::new(),
+    });
     let mut bytes = [0; 32];
     bytes[..2].copy_from_slice(&nonce.to_be_bytes());
     let nonce_expires_at = NOW.plus_seconds(300);

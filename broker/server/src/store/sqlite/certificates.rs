@@ -4,7 +4,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use verifier::Timestamp;
 
 use super::{
-    super::{CertificateStore, EndedCertificate, EndedCertificates, Opening, StoreError, StoreFuture},
+    super::{CertificateStore, EndCause, EndedCertificate, EndedCertificates, Opening, StoreError, StoreFuture},
     SqliteStore, to_u64,
 };
 
@@ -19,10 +19,13 @@ impl CertificateStore for SqliteStore {
             let rows = sqlx::query(
                 "SELECT serial, ended_at, end_cause = 'released' AS released
                  FROM svid_certificates JOIN leases ON leases.id = svid_certificates.lease
-                 WHERE authority = ? AND svid_certificates.expires_at > ? AND ended_at IS NOT NULL ORDER BY serial",
+                 WHERE authority = ? AND svid_certificates.expires_at > ? AND ended_at IS NOT NULL AND end_cause <> ?
+                 ORDER BY serial",
             )
             .bind(authority)
             .bind(since.as_unix())
+            // What ran out took its certificate with it: a list of those would say nothing, at length.
+            .bind(EndCause::Expired.as_str())
             .fetch_all(&mut *transaction)
             .await?;
             transaction.commit().await?;
@@ -72,8 +75,8 @@ mod tests {
 
     use super::super::{
         super::{
-            CertificateStore, DecisionStore, EndCause, GuestRecord, IssuedCertificate, Lease, LeaseSelector,
-            LeaseStore, Opening, Settled, Settlement, StoredDecision, TenantId,
+            CertificateStore, DecisionDigests, DecisionStore, EndCause, GuestRecord, IssuedCertificate, Lease,
+            LeaseSelector, LeaseStore, Opening, Settled, Settlement, StoredDecision, TenantId,
         },
         SqliteStore,
     };
@@ -117,6 +120,7 @@ mod tests {
             code: None,
             authenticated: true,
             record: "{}".to_owned(),
+            digests: DecisionDigests::default(),
         };
         let settlement = Settlement {
             nonce: [nonce; 32],
@@ -160,7 +164,10 @@ mod tests {
         // Numbers go on where they were.
         let store = SqliteStore::open(&path).await.unwrap();
         assert_eq!(listed(&store, "new").await, (5, vec![(2, false), (4, true)]));
+        settle(&store, 4, "c", vec![certificate(5, "new", "c", 900)]).await;
+        end(&store, "c", EndCause::Expired).await;
+        assert_eq!(listed(&store, "new").await, (6, vec![(2, false), (4, true)]), "not what ran out");
         store.sweep_certificates(NOW.plus_seconds(901)).await.unwrap();
-        assert_eq!(listed(&store, "new").await, (6, vec![]));
+        assert_eq!(listed(&store, "new").await, (7, vec![]));
     }
 }

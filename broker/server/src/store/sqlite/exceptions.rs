@@ -164,7 +164,8 @@ impl ExceptionStore for SqliteStore {
             if !promote(&mut transaction, tenant, (secret, version), now).await? {
                 return Ok(false);
             }
-            record(&mut transaction, &exception, ("rotated", BROKER, &format!("version {version}")), now).await?;
+            record(&mut transaction, tenant, &exception, ("rotated", BROKER, &format!("version {version}")), now)
+                .await?;
             tell(&mut transaction, tenant, &exception, "exception-rotated", json!({"version": version}), now).await?;
             transaction.commit().await?;
             Ok(true)
@@ -195,7 +196,7 @@ impl ExceptionStore for SqliteStore {
                 return Ok(false);
             }
             let detail = format!("version {version}: {why}");
-            record(&mut transaction, &exception, ("rotation-due", BROKER, &detail), now).await?;
+            record(&mut transaction, tenant, &exception, ("rotation-due", BROKER, &detail), now).await?;
             let data = json!({"version": version, "why": why});
             tell(&mut transaction, tenant, &exception, "exception-rotation-due", data, now).await?;
             transaction.commit().await?;

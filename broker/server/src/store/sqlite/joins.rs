@@ -36,7 +36,7 @@ impl JoinStore for SqliteStore {
             .execute(&mut *transaction)
             .await?;
             let detail = format!("until {} for {}", token.expires_at, token.pin.as_deref().unwrap_or("one key"));
-            record(&mut transaction, &exception, ("join-token", &token.author, &detail), now).await?;
+            record(&mut transaction, tenant, &exception, ("join-token", &token.author, &detail), now).await?;
             let data = json!({"by": token.author, "until": token.expires_at, "client": token.pin});
             tell(&mut transaction, tenant, &exception, "exception-join-token", data, now).await?;
             transaction.commit().await?;
@@ -46,6 +46,11 @@ impl JoinStore for SqliteStore {
 
     fn join<'a>(&'a self, tenant: &'a TenantId, joining: &'a Joining<'a>, now: Timestamp) -> StoreFuture<'a, bool> {
         Box::pin(async move {
+            // Whoever makes up tokens costs no write lock.
+            let known = sqlx::query("SELECT 1 FROM join_tokens WHERE digest = ? AND used_at IS NULL");
+            if known.bind(joining.digest.as_slice()).fetch_optional(&self.pool).await?.is_none() {
+                return Ok(false);
+            }
             let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let found = live(&mut transaction, tenant, joining.exception).await?;
             let Some(exception) = found.filter(|exception| exception.joins && exception.is_live(now)) else {
@@ -73,7 +78,7 @@ impl JoinStore for SqliteStore {
                 .execute(&mut *transaction)
                 .await?;
             let detail = format!("with a join token from {}", joining.source);
-            record(&mut transaction, &exception, ("joined", joining.pin, &detail), now).await?;
+            record(&mut transaction, tenant, &exception, ("joined", joining.pin, &detail), now).await?;
             let data = json!({"client": joining.pin, "source": joining.source});
             tell(&mut transaction, tenant, &exception, "exception-joined", data, now).await?;
             transaction.commit().await?;

@@ -65,7 +65,8 @@ fn settlement(whose: &str, number: u8) -> Settlement {
         issued_at: NOW,
         expires_at: NOW.plus_seconds(60),
     };
-    let opening = Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases: vec![lease], renews: Vec::new() };
+    let (leases, certificates, renews) = (vec![lease], Vec::new(), Vec::new());
+    let opening = Opening { guest, sets: Vec::new(), grounds: Vec::new(), leases, certificates, renews };
     Settlement {
         nonce: [number; 32],
         nonce_expires_at: NOW.plus_seconds(300),
