@@ -65,7 +65,15 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 /// # Errors
 /// [`PemError`] when a block is malformed.
 pub fn pem_of_file(bytes: &[u8]) -> Result<Option<Vec<PemBlock>>, PemError> {
-    let Ok(text) = std::str::from_utf8(without_mark(bytes)) else { return Ok(None) };
+    let bytes = without_mark(bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        // What begins as PEM is broken PEM; anything else is another kind of file.
+        Err(error) if looks_like_pem(bytes) => {
+            return Err(PemError::Line { line: line_of(bytes, error.valid_up_to()) });
+        }
+        Err(_) => return Ok(None),
+    };
     if text.lines().any(|line| line.starts_with(BEGIN)) { blocks(text, Around::Text).map(Some) } else { Ok(None) }
 }
 
@@ -138,6 +146,7 @@ mod tests {
         assert_eq!(parse_pem(printed), Err(PemError::Line { line: 1 }));
         assert_eq!(pem_of_file(b"no -----BEGIN A----- here"), Ok(None));
         assert_eq!(pem_of_file(&[0x30, 0x82, 0xff, 0xff]), Ok(None));
+        assert_eq!(pem_of_file(b"-----BEGIN A-----\nAQ\xff=\n-----END A-----"), Err(PemError::Line { line: 2 }));
         assert_eq!(pem_of_file(b"text\n-----BEGIN A-----\nAQI\n-----END A-----"), Err(PemError::Base64 { line: 2 }));
     }
 
