@@ -1,13 +1,18 @@
 //! Several tenants in one broker: each signs, decides and is administered by itself, and nothing of one counts at another.
 
-use std::{fs, process::Command, thread::sleep, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     binaries::binary,
     broker::{Broker, Setup},
     guest::{Guest as Machine, can_mount},
     http::{Answer, Client},
-    process::Said,
+    process::{Process, Said},
     tenant::Tenant,
 };
 use keys::{
@@ -475,9 +480,20 @@ fn a_broker_whose_tenants_share_a_name_or_a_trust_domain_does_not_start() {
     ];
     for (code, tenants) in cases {
         fs::write(&file, format!("{text}\n{tenants}")).unwrap();
+        let log = place.path().join("log");
         let mut serve = Command::new(binary("countersign").unwrap());
-        let said = Said::by(serve.arg("serve").arg("--config").arg(&file)).unwrap();
-        assert_eq!(said.status, 2, "{}", said.stderr);
-        assert!(said.stderr.contains(code), "{}", said.stderr);
+        serve.arg("serve").arg("--config").arg(&file).stderr(fs::File::create(&log).unwrap());
+        let mut serve = Process::start(&mut serve).unwrap();
+        let begun = Instant::now();
+        let ended = loop {
+            if let Some(ended) = serve.ended().unwrap() {
+                break ended;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "it serves: {tenants}");
+            sleep(Duration::from_millis(20));
+        };
+        let said = fs::read_to_string(&log).unwrap();
+        assert_eq!(ended.code(), Some(2), "{said}");
+        assert!(said.contains(code), "{said}");
     }
 }
