@@ -326,6 +326,12 @@ fn rows_of_one_tenant_are_read_by_its_administrator_alone() {
         let (one, other) = (get(&one, &format!("/v1/admin/{path}")), get(&other, &format!("/v1/admin/{path}")));
         assert_ne!(one, other, "{path}");
     }
+    // A revocation list is that of a tenant's own CA.
+    let keys = get(&one, "/v1/admin/keys");
+    let ca = keys.as_array().unwrap().iter().find(|key| key["purpose"] == "x509-ca").unwrap()["id"].as_str().unwrap();
+    let list = |tenant: &Tenant| tenant.client().send("GET", &format!("/v1/crl/{ca}"), None).unwrap();
+    assert_eq!(list(acme).status, 200);
+    assert_eq!(list(beta).code(), "request.not_found");
     // The database says the same of each row, and no key of the one stands with the other.
     let rows = rows_by_tenant(&scene.broker);
     for table in ["administrators", "protected_keys", "secrets", "decisions", "guests", "leases", "reference_sets"] {
