@@ -19,7 +19,7 @@ use crate::{
     clock,
     collateral::{Collateral, ek_anchors},
     common::{Common, Served},
-    config::{Audit, Config, Exceptions, Exchange, Identity, Limits, Ssh},
+    config::{Audit, BreakGlass, Config, Exceptions, Exchange, Identity, Limits, Ssh},
     databases::Databases,
     endorsements::Library,
     enrolment::EnrolmentTerms,
@@ -74,6 +74,8 @@ pub(crate) struct Broker {
     pub(crate) identity: Identity,
     pub(crate) exceptions: Exceptions,
     pub(crate) audit: Audit,
+    /// Who may approve a release that the policies refuse, if anybody.
+    pub(crate) break_glass: Option<BreakGlass>,
     /// Decisions over evidence that was not authentic, which the audit log was not told yet.
     pub(crate) not_authentic: AtomicU64,
     /// When a legacy secret that could not be changed is tried again.
@@ -166,6 +168,7 @@ impl Broker {
             identity: config.identity.clone(),
             exceptions: config.exceptions.clone(),
             audit: config.audit.clone(),
+            break_glass: config.break_glass.clone(),
             not_authentic: AtomicU64::new(0),
             rotation_pauses: Pauses::default(),
             bridge: config.bridge.as_ref().map(Bridge::open).transpose()?,

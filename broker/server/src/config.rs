@@ -16,6 +16,7 @@ use verifier::{
 };
 
 mod audit;
+mod break_glass;
 mod enrolment;
 mod evidence;
 mod exceptions;
@@ -30,6 +31,7 @@ pub use crate::endorsements::settings::{
 };
 use crate::{endorsements, store::TenantId};
 pub use audit::Audit;
+pub use break_glass::BreakGlass;
 pub use enrolment::{Approval, Bounded, Enrolment};
 pub(crate) use evidence::MinEvidence;
 pub use exceptions::{Bridge, Exceptions, RotationDriver};
@@ -98,6 +100,8 @@ pub struct Config {
     /// How often the audit log is signed, and how long it is kept.
     #[serde(default)]
     pub audit: Audit,
+    /// Who may approve a release that the policies refuse; absent: there is none.
+    pub break_glass: Option<BreakGlass>,
     /// Who may sign reference values, and what is taken without.
     #[serde(default)]
     pub reference_values: ReferenceTrust,

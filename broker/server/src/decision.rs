@@ -128,6 +128,9 @@ pub(crate) struct DecisionRecord {
     /// The appraisal policy that was asked, for the audit log; it is in `appraisal`, too.
     #[serde(skip)]
     pub(crate) appraisal_policy: Option<String>,
+    /// The approved request by which a secret was released although this is a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) break_glass: Option<String>,
     /// Every check in its order, and what to do next.
     pub(crate) explanation: Explanation,
     /// What became of each grant.

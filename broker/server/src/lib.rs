@@ -38,6 +38,7 @@ mod reference_trust;
 mod release;
 mod replay;
 mod rulebook;
+mod shadow;
 mod store;
 mod tenants;
 mod vault;

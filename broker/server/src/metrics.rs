@@ -63,6 +63,20 @@ pub(crate) struct FederationLabels {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of a step of a break-glass request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GlassLabels {
+    /// `requested`, `approved`, `revoked` or `used`.
+    pub(crate) step: &'static str,
+}
+
+/// Labels of a comparison with a staged rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ShadowLabels {
+    /// `same` or `differs`.
+    pub(crate) outcome: &'static str,
+}
+
 /// Labels of what became of a role of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RoleLabels {
@@ -88,6 +102,10 @@ pub(crate) struct Metrics {
     pub(crate) federation_fetches: Family<FederationLabels, Counter>,
     /// Roles of databases.
     pub(crate) database_roles: Family<RoleLabels, Counter>,
+    /// Steps of break-glass requests.
+    pub(crate) break_glass: Family<GlassLabels, Counter>,
+    /// Comparisons with staged rules.
+    pub(crate) shadow: Family<ShadowLabels, Counter>,
     /// Token exchanges.
     pub(crate) exchanges: Family<ExchangeLabels, Counter>,
     /// Open connections.
@@ -125,6 +143,10 @@ impl Metrics {
         registry.register("federation_fetches", help, federation_fetches.clone());
         let database_roles = Family::default();
         registry.register("database_roles", "Roles of databases made and dropped", database_roles.clone());
+        let break_glass = Family::default();
+        registry.register("break_glass", "Steps of break-glass requests", break_glass.clone());
+        let shadow = Family::default();
+        registry.register("shadow", "Comparisons of decisions with staged rules", shadow.clone());
         let exchanges = Family::default();
         registry.register("exchanges", "Token exchanges", exchanges.clone());
         let connections = Gauge::default();
@@ -153,6 +175,8 @@ impl Metrics {
             grants,
             federation_fetches,
             database_roles,
+            break_glass,
+            shadow,
             exchanges,
             connections,
             failed_handshakes,

@@ -7,7 +7,11 @@ use verifier::{
     reference::{ReferenceError, ReferenceValues},
 };
 
-use crate::store::{PolicyKind, PolicyVersion, Store, StoreError, StoredReferenceSet, TenantId};
+use crate::{
+    replay::Candidate,
+    shadow::{Staged, StagedEvidence, StagedRelease},
+    store::{PolicyKind, PolicyVersion, StagedPolicy, Store, StoreError, StoredReferenceSet, TenantId},
+};
 
 /// The rules of one tenant at one moment.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Rulebook {
     pub(crate) appraisal: AppraisalPolicy,
     /// Affirmed evidence to grants.
     pub(crate) release: ReleasePolicy,
+    /// What is tried beside these.
+    pub(crate) staged: Staged,
 }
 
 /// The stored rules cannot be used. What was in force before stays in force.
@@ -52,7 +58,9 @@ impl Rulebook {
     pub(crate) async fn load(store: &dyn Store, tenant: &TenantId) -> Result<Self, RulebookError> {
         // The generation first: a change that comes after it makes the next look reload.
         let generation = store.rulebook_generation().await?;
-        let references = references(&store.reference_sets(tenant).await?)?;
+        let sets = store.reference_sets(tenant).await?;
+        let references = references(&sets)?;
+        let staged = staged(&store.staged_policies(tenant).await?, &sets)?;
         let appraisal = match newest(store, tenant, PolicyKind::Appraisal).await? {
             Some(policy) => AppraisalPolicy::compile(&policy_name(&policy), &policy.source)?,
             None => AppraisalPolicy::built_in()?,
@@ -61,8 +69,44 @@ impl Rulebook {
             Some(policy) => ReleasePolicy::compile(&policy_name(&policy), &policy.source)?,
             None => ReleasePolicy::built_in()?,
         };
-        Ok(Self { generation, references, appraisal, release })
+        Ok(Self { generation, references, appraisal, release, staged })
     }
+}
+
+/// What is tried: staged policies, and the proposed sets as if they were in force.
+fn staged(policies: &[StagedPolicy], rows: &[StoredReferenceSet]) -> Result<Staged, RulebookError> {
+    let mut staged = Staged::default();
+    let mut rules = Vec::new();
+    let mut appraisal = None;
+    for policy in policies {
+        let name = format!("staged-{}", policy.kind.as_str());
+        match policy.kind {
+            PolicyKind::Appraisal => {
+                let compiled = AppraisalPolicy::compile(&name, &policy.source)?;
+                rules.push(compiled.id().to_string());
+                appraisal = Some(compiled);
+            }
+            PolicyKind::Release => {
+                let compiled = ReleasePolicy::compile(&name, &policy.source)?;
+                let (rule, enforced) = (compiled.id().to_string(), policy.enforced.clone());
+                staged.release = Some(StagedRelease { rule, candidate: Candidate::Release(compiled), enforced });
+            }
+        }
+    }
+    let mut references = ReferenceValues::new();
+    for row in rows {
+        let unreadable = |source| RulebookError::Set { id: row.id.clone(), version: row.version, source };
+        let mut set = row.to_set().map_err(unreadable)?;
+        if set.proposed {
+            rules.push(format!("{}@{}", row.id, row.version));
+            set.proposed = false;
+        }
+        references.insert(set)?;
+    }
+    if !rules.is_empty() {
+        staged.evidence = Some(StagedEvidence { rule: rules.join(" "), references, appraisal });
+    }
+    Ok(staged)
 }
 
 /// The built-in policy of a kind, in the form of a stored one.

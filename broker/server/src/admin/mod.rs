@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 
 use crate::broker::Broker;
 
 mod administrators;
 mod audit;
+mod break_glass;
 mod database_roles;
 mod decisions;
 mod endorsements;
@@ -25,6 +26,7 @@ mod policies;
 mod reference_values;
 mod revocations;
 mod secrets;
+mod staged;
 mod tenants;
 mod workloads;
 
@@ -55,6 +57,8 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/reference-values/retire", post(reference_values::retire))
         .route("/reference-values/revoke", post(reference_values::revoke))
         .route("/policies/{kind}", get(policies::show).put(policies::set))
+        .route("/policies/{kind}/staged", put(staged::stage).delete(staged::unstage))
+        .route("/shadow", get(staged::report))
         .route("/policies/{kind}/rollback", post(policies::roll_back))
         .route("/enrollments", get(enrollments::list).post(enrollments::pin))
         .route("/enrollments/{name}", get(enrollments::show))
@@ -65,6 +69,9 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
         .route("/audit", get(audit::list))
         .route("/audit/checkpoints", get(audit::checkpoints))
         .route("/audit/keys", get(audit::keys))
+        .route("/break-glass", get(break_glass::list).post(break_glass::request))
+        .route("/break-glass/{id}/approve", post(break_glass::approve))
+        .route("/break-glass/{id}/revoke", post(break_glass::revoke))
         .route("/exceptions", get(exceptions::list).post(exceptions::add))
         .route("/exceptions/{name}", get(exceptions::show))
         .route("/exceptions/{name}/extend", post(exceptions::extend))

@@ -93,6 +93,11 @@ pub(super) fn judge(broker: &Broker, admitted: &Admitted, case: &Case) -> Verdic
         policing: Policing::Apply(&rules.appraisal),
         warnings: Warnings::Allow(&broker.allowed_warnings),
     };
+    if let Some(staged) = &rules.staged.evidence {
+        let (in_force, warnings) = (&rules.appraisal, &broker.allowed_warnings);
+        let _judged_before =
+            admitted.tried.set(staged.appraise(&authentic, &baseline, in_force, warnings, admitted.now));
+    }
     match appraise(&authentic, &criteria, admitted.now).affirm() {
         Ok(affirmed) => Verdict::Affirmed(Box::new(affirmed)),
         Err(refusal) => Verdict::NotAffirmed(refusal),

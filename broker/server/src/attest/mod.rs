@@ -21,6 +21,7 @@
 //! Evidence that does not even parse consumes nothing and leaves no record: it is counted. Evidence that parses and is
 //! not authentic leaves one of a bounded number of records, so that a flood cannot fill the disk.
 
+mod break_glass;
 mod judge;
 mod lack;
 mod prepare;
@@ -29,7 +30,7 @@ pub(crate) mod request;
 mod rotation;
 mod settle;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{body::Bytes, http::StatusCode};
 use evidence_formats::{code::Coded, evidence::Evidence};
@@ -49,6 +50,7 @@ use crate::{
     leases::{LeaseError, Proof, Renewal},
     metrics::AttestationLabels,
     nonce::{LiveNonce, NonceError},
+    shadow::Tried,
 };
 use judge::{Case, Verdict};
 use request::{AttestRequest, AttestResponse, Encoding, GrantKind, GrantRequest, SealTo};
@@ -63,6 +65,8 @@ pub(crate) struct Admitted {
     pub(crate) request: Arc<AttestRequest>,
     /// SHA-256 of the evidence, see [`judge::evidence_digest`].
     pub(crate) evidence_digest: String,
+    /// What staged rules say of the evidence, once it is judged.
+    pub(crate) tried: OnceLock<Tried>,
     pub(crate) nonce: LiveNonce,
     /// The leases that are to be renewed, whose holder proved itself.
     pub(crate) renewal: Option<Renewal>,
@@ -100,7 +104,8 @@ pub(crate) async fn attest(
             return Err(Problem::new(StatusCode::FORBIDDEN, reason.code, reason.text));
         }
     };
-    let admitted = Arc::new(Admitted { request, evidence_digest, nonce, renewal, trace_id, now, short });
+    let admitted =
+        Arc::new(Admitted { request, evidence_digest, tried: OnceLock::new(), nonce, renewal, trace_id, now, short });
     let standing = enrolment::look_up(broker, &evidence).await?;
     let case = Arc::new(Case { evidence, standing });
     let judged = judge(broker, &admitted, &case).await?;

@@ -12,7 +12,7 @@ use keys::{
     sign::{SignError, TokenType, sign_jwt},
 };
 use thiserror::Error;
-use verifier::{Affirmed, AttestationResult, ResultTerms, StatusPlace, Timestamp};
+use verifier::{Affirmed, Appraisal, AttestationResult, ResultTerms, StatusPlace, Timestamp};
 
 use super::{
     Admitted,
@@ -102,7 +102,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let Materials { affirmed, secrets, slots } = materials;
     let (own, slots) = slots.split_first().ok_or(SignError::Crypto)?;
-    let (result, expires_at) = sign(broker, admitted, affirmed, &record.id, own)?;
+    let (result, expires_at) = sign(broker, admitted, affirmed.appraisal(), &record.id, own)?;
     let rules = broker.rules.load();
     let keyring = broker.keyring.load();
     let federations = broker.federations.load();
@@ -110,6 +110,7 @@ pub(super) fn prepare(
     let releaser = Releaser {
         affirmed,
         policy: &rules.release,
+        staged: rules.staged.release.as_ref(),
         issuer: Issuer {
             affirmed,
             identity: &broker.identity,
@@ -192,10 +193,10 @@ fn lease_key(broker: &Broker, admitted: &Admitted, guest: &str) -> Result<Sealed
 }
 
 /// The signed result, and when it ends: a reference set that ends soon ends it early.
-fn sign(
+pub(super) fn sign(
     broker: &Broker,
     admitted: &Admitted,
-    affirmed: &Affirmed,
+    appraisal: &Appraisal,
     id: &str,
     lease: &Slot,
 ) -> Result<(String, Timestamp), PrepareError> {
@@ -212,7 +213,7 @@ fn sign(
         developer: "countersign",
         build: concat!("countersign ", env!("CARGO_PKG_VERSION")),
     };
-    let claims = AttestationResult::new(admitted.request.profile, affirmed.appraisal(), terms);
+    let claims = AttestationResult::new(admitted.request.profile, appraisal, terms);
     let keyring = broker.keyring.load();
     let signer = keyring.signer(KeyPurpose::AttestationResult).ok_or(SignError::Crypto)?;
     let token = match admitted.request.format {

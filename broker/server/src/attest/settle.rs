@@ -8,7 +8,9 @@ use serde_json::value::to_raw_value;
 use verifier::{Affirmed, Appraisal, Explanation, Refusal};
 
 use super::{
-    Admitted, count, on_processor,
+    Admitted,
+    break_glass::{self, Overridden},
+    count, on_processor,
     prepare::{Found, Materials, Prepared, prepare},
     provide, refuse_lease, refuse_nonce,
     request::{AttestResponse, DeniedGrant, GrantKind, GrantRequest, LeaseNotice, SealedGrant},
@@ -23,9 +25,10 @@ use crate::{
     metrics::GrantLabels,
     nonce::NonceError,
     release::{Denied, Released},
+    shadow,
     store::{
-        Ground, GroundKind, Opening, SecretVersion, Settled, Settlement, StoreError, StoredDecision, TpmCounters,
-        new_id,
+        GlassUse, Ground, GroundKind, Opening, SecretVersion, Settled, Settlement, StoreError, StoredDecision,
+        TpmCounters, new_id,
     },
 };
 
@@ -48,11 +51,21 @@ pub(super) async fn refuse_unauthenticated(
 }
 
 /// Refuses authentic evidence, with every reason.
-pub(super) async fn refuse(broker: &Broker, admitted: &Admitted, refusal: &Refusal) -> Result<AttestResponse, Problem> {
+pub(super) async fn refuse(
+    broker: &Arc<Broker>,
+    admitted: &Admitted,
+    refusal: &Refusal,
+) -> Result<AttestResponse, Problem> {
+    if let Some(settings) = &broker.break_glass
+        && let Some(overridden) = Overridden::of_refusal(refusal, settings)
+        && let Some(answer) = break_glass::open(broker, admitted, settings, overridden).await?
+    {
+        return Ok(answer);
+    }
     let mut record = described(broker, admitted, refusal.appraisal()).map_err(|error| Problem::internal(&error))?;
     record.code = Some(refusal.code());
     // The counters of every authentic quote count. If they went back it is refused all the same, without remembering them.
-    let effects = Effects { counters: counters(broker, admitted, refusal.appraisal()), opening: None };
+    let effects = Effects { counters: counters(broker, admitted, refusal.appraisal()), ..Effects::default() };
     if store(broker, admitted, &record, effects).await? == Stored::WentBack {
         let _stored = store(broker, admitted, &record, Effects::default()).await?;
     }
@@ -82,12 +95,12 @@ pub(super) async fn release(
         });
     }
     let counters = counters(broker, &admitted, affirmed.appraisal());
-    let materials = Materials { affirmed, secrets, slots: slots(broker, &admitted, &record.id).await? };
+    let materials = Arc::new(Materials { affirmed, secrets, slots: slots(broker, &admitted, &record.id).await? });
     let prepared = if admitted.request.grants.len() <= FEW {
         prepare(broker, &admitted, &materials, record)
     } else {
-        let (for_work, of_work) = (Arc::clone(broker), Arc::clone(&admitted));
-        on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &materials, record)).await?
+        let (for_work, of_work, from) = (Arc::clone(broker), Arc::clone(&admitted), Arc::clone(&materials));
+        on_processor(Arc::clone(broker), move || prepare(&for_work, &of_work, &from, record)).await?
     };
     let mut prepared = prepared.map_err(|error| Problem::internal(&error))?;
     if let Some(renewal) = &admitted.renewal
@@ -95,8 +108,15 @@ pub(super) async fn release(
     {
         return Err(refuse_lease(broker, LeaseError::Workload));
     }
+    if let Some(settings) = &broker.break_glass
+        && let [Err(denied)] = prepared.grants.as_slice()
+        && let Some(overridden) = Overridden::of_denial(&materials.affirmed, denied, settings)
+        && let Some(answer) = break_glass::open(broker, &admitted, settings, overridden).await?
+    {
+        return Ok(answer);
+    }
     let made = provide::provide(broker, &admitted, &mut prepared).await?;
-    let effects = Effects { counters, opening: Some(prepared.opening.clone()) };
+    let effects = Effects { counters, opening: Some(prepared.opening.clone()), break_glass: None };
     let stored = store(broker, &admitted, &prepared.record, effects).await;
     if !matches!(stored, Ok(Stored::Recorded)) {
         provide::abandon(broker, &made).await;
@@ -228,13 +248,18 @@ fn refused(broker: &Broker, admitted: &Admitted, explanation: Explanation) -> De
         claims: None,
         appraisal: None,
         appraisal_policy: None,
+        break_glass: None,
         explanation,
         grants: Vec::new(),
     }
 }
 
 /// The same with what authentic evidence said and how it was judged.
-fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Result<DecisionRecord, serde_json::Error> {
+pub(super) fn described(
+    broker: &Broker,
+    admitted: &Admitted,
+    appraisal: &Appraisal,
+) -> Result<DecisionRecord, serde_json::Error> {
     let reasons = appraisal.reasons().iter().map(|reason| RecordedReason::new(reason.code, &reason.text));
     Ok(DecisionRecord {
         authenticated: true,
@@ -248,17 +273,19 @@ fn described(broker: &Broker, admitted: &Admitted, appraisal: &Appraisal) -> Res
 
 /// What a decision changes besides being recorded.
 #[derive(Default)]
-struct Effects {
+pub(super) struct Effects {
     /// What an affirmed attestation opens.
-    opening: Option<Opening>,
+    pub(super) opening: Option<Opening>,
     /// What its TPM was seen with.
-    counters: Option<TpmCounters>,
+    pub(super) counters: Option<TpmCounters>,
+    /// The approved request that is spent.
+    pub(super) break_glass: Option<GlassUse>,
 }
 
 /// What became of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-enum Stored {
+pub(super) enum Stored {
     /// It stands.
     Recorded,
     /// It rests on something that is revoked: nothing is stored, the nonce is unspent.
@@ -269,11 +296,11 @@ enum Stored {
 
 /// Consumes the nonce, stores the decision, and opens or ends leases: all of it, or the request is a replay and nothing is
 /// answered. What is returned is revoked, and nothing was stored.
-async fn store(
+pub(super) async fn store(
     broker: &Broker,
     admitted: &Admitted,
     record: &DecisionRecord,
-    Effects { opening, counters }: Effects,
+    Effects { opening, counters, break_glass }: Effects,
 ) -> Result<Stored, Problem> {
     let decision = StoredDecision {
         id: record.id.clone(),
@@ -285,11 +312,20 @@ async fn store(
         record: serde_json::to_string(record).map_err(|error| Problem::internal(&error))?,
         digests: record.digests(),
     };
+    let comparisons = shadow::compare(&broker.rules.load().staged, admitted.tried.get(), record, &decision.record)
+        .map_err(|error| Problem::internal(&error))?;
     let ends_guest = ends_guest(admitted, record);
     let nonce_expires_at = admitted.nonce.expires_at;
     let nonce = *admitted.nonce.nonce.as_bytes();
-    let settlement =
-        Settlement { nonce, nonce_expires_at, decision, counters, opening, ends_guest: ends_guest.clone() };
+    let settlement = Settlement {
+        nonce,
+        nonce_expires_at,
+        decision,
+        counters,
+        opening,
+        ends_guest: ends_guest.clone(),
+        break_glass,
+    };
     match broker.store.settle(settlement).await? {
         Settled::Recorded => {
             broker.spent.insert(nonce);
@@ -305,6 +341,9 @@ async fn store(
                     guest,
                     "fresh evidence is worse: all leases of the guest end"
                 );
+            }
+            if !comparisons.is_empty() {
+                shadow::tell(broker, record, &comparisons).await;
             }
             Ok(Stored::Recorded)
         }

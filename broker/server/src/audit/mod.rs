@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     RevocationLifted,
     /// Another policy decides.
     PolicySet,
+    /// A policy is tried.
+    PolicyStaged,
+    /// It is not any more.
+    PolicyUnstaged,
     /// A reference set was added or changed its state.
     ReferenceChanged,
     /// A version of a secret was stored.
@@ -67,6 +71,14 @@ pub(crate) enum Kind {
     FederationAdded,
     /// It is not any more.
     FederationRemoved,
+    /// Somebody asks for a release that the policies refuse.
+    BreakGlassRequested,
+    /// Somebody else approves it.
+    BreakGlassApproved,
+    /// It was taken back.
+    BreakGlassRevoked,
+    /// The secret was released.
+    BreakGlassUsed,
     /// Old records were dropped behind a signed checkpoint.
     Pruned,
 }
@@ -83,6 +95,8 @@ impl Kind {
             Self::RevocationAdded => "revocation.added",
             Self::RevocationLifted => "revocation.lifted",
             Self::PolicySet => "policy.set",
+            Self::PolicyStaged => "policy.staged",
+            Self::PolicyUnstaged => "policy.unstaged",
             Self::ReferenceChanged => "reference.changed",
             Self::SecretStored => "secret.stored",
             Self::SecretPromoted => "secret.promoted",
@@ -99,6 +113,10 @@ impl Kind {
             Self::Exception => "exception.changed",
             Self::FederationAdded => "federation.added",
             Self::FederationRemoved => "federation.removed",
+            Self::BreakGlassRequested => "break-glass.requested",
+            Self::BreakGlassApproved => "break-glass.approved",
+            Self::BreakGlassRevoked => "break-glass.revoked",
+            Self::BreakGlassUsed => "break-glass.used",
             Self::Pruned => PRUNED,
         }
     }

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 mod administrators;
 mod audit;
+mod break_glass;
 mod client;
 mod endorsements;
 mod enrollments;
@@ -76,6 +77,8 @@ enum Command {
     Administrators(administrators::Args),
     /// List the tenants of the broker
     Tenants(tenants::Args),
+    /// Ask for, and approve together, one release that the policies refuse
+    BreakGlass(break_glass::Args),
     /// Show, export and check the audit log
     Audit(audit::Args),
     /// End leases, and give none again to what is revoked
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::JoinTokens(args) => join_tokens::run(&args),
         Command::Administrators(args) => administrators::run(&args),
         Command::Tenants(args) => tenants::run(&args),
+        Command::BreakGlass(args) => break_glass::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Revoke(args) => revoke::run(&args),
         Command::Endorsements(args) => endorsements::run(&args),

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use thiserror::Error;
 use verifier::baseline::Baseline;
 
-use super::{Appraisal, Config, DatabaseServer, Enrolment, Exceptions, Exchange, Identity, ReferenceTrust, Ssh};
+use super::{
+    Appraisal, BreakGlass, Config, DatabaseServer, Enrolment, Exceptions, Exchange, Identity, ReferenceTrust, Ssh,
+};
 use crate::store::TenantId;
 
 /// A tenant: its own issuer, trust domain, rules and credentials. What is not said here has its default, never what the
@@ -46,6 +48,8 @@ pub struct Tenant {
     /// Whether its legacy secrets may go over the broker's bridge.
     #[serde(default)]
     bridge: bool,
+    /// Who may approve a release that the policies refuse; absent: there is none.
+    break_glass: Option<BreakGlass>,
     /// Who may sign reference values, and what is taken without.
     #[serde(default)]
     reference_values: ReferenceTrust,
@@ -134,6 +138,7 @@ impl Config {
             exceptions: tenant.exceptions,
             bridge: self.bridge.clone().filter(|_| tenant.bridge),
             audit: self.audit.clone(),
+            break_glass: tenant.break_glass,
             reference_values: tenant.reference_values,
             endorsements: self.endorsements.clone(),
             mirror: None,

@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json, value::to_raw_value};
 use thiserror::Error;
 use uuid::Uuid;
-use verifier::{Timestamp, policy::PolicyId};
+use verifier::{
+    Timestamp,
+    policy::{PolicyId, ReleasePolicy},
+};
 
 use super::{
     actor::{Attested, Means},
@@ -149,7 +152,7 @@ pub(crate) fn judge(broker: &Broker, case: &Case) -> Result<Judged, JudgeError> 
         exchange: &to_raw_value(&facts)?,
     };
     let input = replay::release_input(case.attested.record(), &asked)?;
-    let allowed = match rulebook.release.replay(&input) {
+    let ask = |policy: &ReleasePolicy| match policy.replay(&input) {
         Ok(decision) if decision.allowed => Ok(decision.max_ttl),
         Ok(decision) => {
             Err(ExchangeError::Policy { code: DENIED_BY_POLICY, reasons: decision.deny.into_iter().collect() })
@@ -157,6 +160,8 @@ pub(crate) fn judge(broker: &Broker, case: &Case) -> Result<Judged, JudgeError> 
         // A policy that fails allows nothing.
         Err(error) => Err(ExchangeError::Policy { code: error.code(), reasons: vec![error.to_string()] }),
     };
+    let staged = rulebook.staged.release.as_ref().and_then(|staged| staged.enforced_on(&name));
+    let allowed = ask(&rulebook.release).and_then(|ttl| staged.map_or(Ok(ttl), |staged| Ok(ask(staged)?.min(ttl))));
     let outcome = match (one && !target.is_empty(), allowed) {
         (false, _) => Err(ExchangeError::Target),
         (true, Err(denied)) => Err(denied),

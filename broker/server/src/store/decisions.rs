@@ -2,7 +2,7 @@
 
 use verifier::Timestamp;
 
-use super::{DecisionDigests, Ground, Opening, StoreFuture, TenantId};
+use super::{DecisionDigests, GlassUse, Ground, Opening, StoreFuture, TenantId};
 
 /// A decision as stored: what is searched for beside the full record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(crate) struct Settlement {
     pub(crate) opening: Option<Opening>,
     /// The guest whose leases all end with this decision: its fresh evidence was worse.
     pub(crate) ends_guest: Option<String>,
+    /// The approved request that allows what it opens although the policies refuse it: spent with it, or nothing is stored.
+    pub(crate) break_glass: Option<GlassUse>,
 }
 
 /// What became of a settlement.

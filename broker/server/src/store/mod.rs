@@ -10,6 +10,7 @@ use uuid::Uuid;
 use verifier::reference::ReferenceError;
 
 mod audit;
+mod break_glass;
 mod certificates;
 mod credentials;
 mod decisions;
@@ -26,10 +27,12 @@ mod leases;
 mod references;
 mod rules;
 mod secrets;
+mod shadow;
 pub(crate) mod sqlite;
 mod tenants;
 
 pub(crate) use audit::{AuditQuery, AuditRetention, AuditStore, DecisionDigests, StoredCheckpoint};
+pub(crate) use break_glass::{BreakGlass, BreakGlassStore, GlassApproved, GlassTarget, GlassTerms, GlassUse};
 pub(crate) use certificates::{
     CertificateStore, EndedCertificate, EndedCertificates, IssuedCertificate, SERIAL_LENGTH,
 };
@@ -61,12 +64,15 @@ pub(crate) use rules::{PolicyKind, PolicyVersion, RuleStore};
 pub(crate) use secrets::{OfflineAllowance, Rotation, SecretMetadata, SecretStore, SecretVersion};
 pub(crate) use tenants::{StoredTenant, TenantStore};
 
+pub(crate) use shadow::{ShadowCount, ShadowDifference, ShadowStore, StagedPolicy};
+
 /// A boxed future, because a trait object cannot have `async fn`.
 pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Everything that a broker stores.
 pub(crate) trait Store:
     AuditStore
+    + BreakGlassStore
     + CertificateStore
     + CredentialStore
     + DecisionStore
@@ -83,6 +89,7 @@ pub(crate) trait Store:
     + ReferenceStore
     + RuleStore
     + SecretStore
+    + ShadowStore
     + TenantStore
     + Send
     + Sync

@@ -2,6 +2,7 @@
 
 mod offline;
 mod replay;
+mod staged;
 
 use std::{
     fs,
@@ -79,6 +80,30 @@ enum Verb {
     },
     /// Try a policy on the decisions that were recorded, and show what would have changed; nothing is changed
     Replay(replay::Args),
+    /// Try a policy beside the one that decides: what would differ is counted and listed by `staged`
+    Stage {
+        /// Which decision it would make
+        kind: PolicyKind,
+        /// The policy (Rego)
+        file: PathBuf,
+        /// A grant for which it has to agree from now on; may be repeated. Release policies only
+        #[arg(long = "enforce", value_name = "GRANT")]
+        enforced: Vec<String>,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take the staged policy away
+    Unstage {
+        /// Which decision it would make
+        kind: PolicyKind,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Report what staged policies and proposed reference sets would have decided otherwise
+    Staged {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Look for mistakes in a policy, offline: unknown members, wrong types, rules that are always true, no default
     Check {
         /// Which decision it makes
@@ -167,6 +192,9 @@ fn perform(verb: &Verb) -> Result<ExitCode> {
             table(&[stored], admin.format);
         }
         Verb::Replay(args) => replay::run(args)?,
+        Verb::Stage { kind, file, enforced, admin } => staged::stage(*kind, file, enforced, admin)?,
+        Verb::Unstage { kind, admin } => staged::unstage(*kind, admin)?,
+        Verb::Staged { admin } => staged::report(admin)?,
         Verb::Check { kind, file, format } => return offline::check(*kind, file, *format),
         Verb::Test { kind, file, tests, format } => {
             let outcomes = RegoProgram::run_tests(package(*kind), &read(file)?, &read(tests)?)?;

@@ -90,7 +90,15 @@ fn settlement(nonce: u16, id: &str, leases: &[(&str, u64)]) -> Settlement {
     let mut bytes = [0; 32];
     bytes[..2].copy_from_slice(&nonce.to_be_bytes());
     let nonce_expires_at = NOW.plus_seconds(300);
-    Settlement { nonce: bytes, nonce_expires_at, decision, counters: None, opening, ends_guest: None }
+    Settlement {
+        nonce: bytes,
+        nonce_expires_at,
+        decision,
+        counters: None,
+        opening,
+        ends_guest: None,
+        break_glass: None,
+    }
 }
 
 #[tokio::test]

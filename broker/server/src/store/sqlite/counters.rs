@@ -108,6 +108,7 @@ mod tests {
             counters: Some(counters),
             opening: None,
             ends_guest: None,
+            break_glass: None,
         }
     }
 

@@ -76,6 +76,7 @@ fn settlement(nonce: u8, lease: &str, renews: bool) -> Settlement {
         counters: None,
         opening: Some(opening),
         ends_guest: None,
+        break_glass: None,
     }
 }
 

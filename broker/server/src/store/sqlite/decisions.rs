@@ -135,6 +135,7 @@ mod tests {
             counters: None,
             opening: None,
             ends_guest: None,
+            break_glass: None,
         }
     }
 

@@ -61,7 +61,15 @@ fn settlement(nonce: u8, decision: &str, opening: Option<Opening>) -> Settlement
         digests: crate::store::DecisionDigests::default(),
     };
     let nonce_expires_at = NOW.plus_seconds(300);
-    Settlement { nonce: [nonce; 32], nonce_expires_at, decision, counters: None, opening, ends_guest: None }
+    Settlement {
+        nonce: [nonce; 32],
+        nonce_expires_at,
+        decision,
+        counters: None,
+        opening,
+        ends_guest: None,
+        break_glass: None,
+    }
 }
 
 fn web_v3() -> Vec<Ground> {

@@ -12,6 +12,9 @@ use super::{Store, StoreError, StoreFuture};
 mod audit;
 #[cfg(test)]
 mod audit_tests;
+mod break_glass;
+#[cfg(test)]
+mod break_glass_tests;
 mod certificates;
 mod counters;
 #[cfg(test)]
@@ -37,6 +40,7 @@ mod references;
 mod rules;
 mod secrets;
 mod settle;
+mod shadow;
 #[cfg(test)]
 mod tenant_tests;
 mod tenants;

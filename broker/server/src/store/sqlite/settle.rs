@@ -9,7 +9,7 @@ use super::{
     super::{
         EndCause, Ground, GroundKind, Lease, LeaseSelector, Opening, Settled, Settlement, StoreError, StoredDecision,
     },
-    audit, certificates, counters, credentials, ends, to_i64,
+    audit, break_glass, certificates, counters, credentials, ends, to_i64,
 };
 use crate::audit::{Kind, Place, Record};
 
@@ -20,6 +20,11 @@ pub(super) async fn settle(connection: &mut SqliteConnection, settlement: &Settl
         Verdict::Refused(refused) => return Ok(refused),
         Verdict::Stands(head) => head,
     };
+    if let Some(used) = &settlement.break_glass
+        && !break_glass::spend(connection, settlement, used).await?
+    {
+        return Ok(Settled::Overtaken);
+    }
     if let Some(opening) = &settlement.opening
         && !credentials::roles_stand(connection, opening).await?
     {
@@ -39,6 +44,9 @@ pub(super) async fn settle(connection: &mut SqliteConnection, settlement: &Settl
     if let Some(guest) = &settlement.ends_guest {
         let (tenant, at) = (&decision.tenant, decision.decided_at);
         ends::end(connection, tenant, LeaseSelector::Guest(guest), EndCause::Evidence, at).await?;
+    }
+    if let Some(used) = &settlement.break_glass {
+        break_glass::record_use(connection, settlement, used).await?;
     }
     Ok(Settled::Recorded)
 }

@@ -74,6 +74,7 @@ fn settlement(whose: &str, number: u8) -> Settlement {
         counters: None,
         opening: Some(opening),
         ends_guest: None,
+        break_glass: None,
     }
 }
 

@@ -77,7 +77,15 @@ fn settlement(nonce: u8, rests_on: &[u32]) -> Settlement {
     let opening =
         Some(Opening { guest, sets, grounds, leases: vec![lease], certificates: Vec::new(), renews: Vec::new() });
     let nonce_expires_at = NOW.plus_seconds(300);
-    Settlement { nonce: [nonce; 32], nonce_expires_at, decision, counters: None, opening, ends_guest: None }
+    Settlement {
+        nonce: [nonce; 32],
+        nonce_expires_at,
+        decision,
+        counters: None,
+        opening,
+        ends_guest: None,
+        break_glass: None,
+    }
 }
 
 async fn open(directory: &tempfile::TempDir) -> SqliteStore {
