@@ -109,7 +109,7 @@ mod tests {
         assert_eq!((glass.approvals.value(), glass.accept_simulated), (2, false));
         assert_eq!((glass.person(&[4; 32]), glass.person(&[9; 32])), (Some("bob"), None));
         for (persons, more) in [
-            (&three[..2], ""),
+            (three.get(..2).unwrap(), ""),
             (three, "approvals = 1"),
             (three, "approvals = 3"),
             (&[("alice", &[1][..]), ("alice", &[2]), ("carol", &[3])][..], ""),

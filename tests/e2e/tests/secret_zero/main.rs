@@ -25,12 +25,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// What the page promises to show.
-const PRACTICES: [&str; 12] = [
+const PRACTICES: [&str; 14] = [
     "Workload identity first",
     "Deny without attestation",
     "Just in time, and short",
     "Scope of one task",
     "Policy at request time",
+    "Staged behind parallel controls",
     "Renewal by re-attestation",
     "Revocation when posture changes",
     "Inventory",
@@ -38,6 +39,7 @@ const PRACTICES: [&str; 12] = [
     "Proof of possession, and tokens for tokens",
     "Federation across domains",
     "Keys change without an outage",
+    "A log that shows every change",
 ];
 
 fn page() -> String {
