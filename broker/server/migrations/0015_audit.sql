@@ -11,7 +11,6 @@ CREATE TABLE audit_log (
     hash     BLOB NOT NULL,
     PRIMARY KEY (tenant, sequence)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX audit_log_by_time ON audit_log (tenant, at);
 
 -- How far a chain was, signed with a key for this purpose.
 CREATE TABLE audit_checkpoints (

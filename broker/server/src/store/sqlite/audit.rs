@@ -215,10 +215,11 @@ async fn prunable(
     keep: AuditRetention,
 ) -> Result<Option<i64>, StoreError> {
     let row = sqlx::query(
-        "SELECT MIN(sequence) AS first, MAX(sequence) AS last,
+        // Each of these looks at the ends of the chain, not at all of it.
+        "SELECT (SELECT sequence FROM audit_log WHERE tenant = ?1 ORDER BY sequence LIMIT 1) AS first,
+                (SELECT sequence FROM audit_log WHERE tenant = ?1 ORDER BY sequence DESC LIMIT 1) AS last,
                 (SELECT at FROM audit_log WHERE tenant = ?1 ORDER BY sequence LIMIT 1) AS oldest,
-                COALESCE((SELECT MIN(sequence) FROM audit_log WHERE tenant = ?1 AND at >= ?2) - 1, MAX(sequence)) AS old
-         FROM audit_log WHERE tenant = ?1",
+                (SELECT sequence - 1 FROM audit_log WHERE tenant = ?1 AND at >= ?2 ORDER BY sequence LIMIT 1) AS old",
     )
     .bind(tenant.as_str())
     .bind(keep.since.as_unix())
@@ -231,9 +232,10 @@ async fn prunable(
     let (first, last) = (to_u64("record number", first)?, to_u64("record number", last)?);
     let oldest: Option<i64> = row.try_get("oldest")?;
     let is_old = oldest.is_some_and(|at| at < keep.since.plus_seconds(SLACK.saturating_neg()).as_unix());
-    let old = match row.try_get::<Option<i64>, _>("old")? {
-        Some(old) if is_old => to_u64("record number", old)?,
-        _ => 0,
+    let old = match (is_old, row.try_get::<Option<i64>, _>("old")?) {
+        (true, Some(old)) => to_u64("record number", old)?,
+        (true, None) => last,
+        (false, _) => 0,
     };
     let surplus = last.saturating_sub(first).saturating_add(1) > keep.records.saturating_add(keep.records / 100);
     let surplus = if surplus { last.saturating_sub(keep.records) } else { 0 };
