@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
 use verifier::{Affirmed, Appraisal, Platform, RawClaims, Refusal, Stage};
 
 use super::{
@@ -24,7 +23,7 @@ use crate::{
     leases::{self, Slot},
     metrics::GlassLabels,
     release::{DENIED_BY_POLICY, Denied, open_broken},
-    store::{BreakGlass, GlassTarget, GlassTerms, GlassUse, Lease, Opening},
+    store::{BreakGlass, GlassTarget, GlassTerms, GlassUse, Lease, Opening, new_id},
 };
 
 /// Seconds that such a release lasts, at most.
@@ -118,7 +117,7 @@ async fn release(
     record.break_glass = Some(glass.id.clone());
     let mut places = broker.places.take(&*broker.store, 2).await?.into_iter();
     let mut slot = |id: String| Some(Slot { id, status: places.next()? });
-    let slots = slot(record.id.clone()).zip(slot(Uuid::new_v4().to_string()));
+    let slots = slot(record.id.clone()).zip(slot(new_id()));
     let (own, slot) = slots.ok_or_else(|| Problem::from(RequestError::Overloaded))?;
     let (result, ends) =
         sign(broker, admitted, appraisal, &record.id, &own).map_err(|error| Problem::internal(&error))?;
