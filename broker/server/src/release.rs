@@ -279,7 +279,7 @@ pub(crate) fn open_broken(
     tee_key: &TeePublicKey,
 ) -> Result<Sealed, ReleaseError> {
     let value = vault.open_secret(tenant, &request.name, secret)?;
-    let plaintext = plaintext(request, secret.version, value, None)?;
+    let plaintext = plaintext(request, secret.version, value, (None, None))?;
     Ok(seal(&plaintext, tee_key, &mut SystemRandom::new())?)
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn routes() -> Router<Arc<Broker>> {
             "/secrets/{*name}",
             get(secrets::metadata).put(secrets::put).post(secrets::generate).delete(secrets::delete),
         )
-        .route("/offline/{*name}", axum::routing::put(offline::allow).delete(offline::forbid))
+        .route("/offline/{*name}", put(offline::allow).delete(offline::forbid))
         .route("/reference-values", get(reference_values::list).post(reference_values::add))
         .route("/reference-values/document", get(reference_values::document))
         .route("/reference-values/history", get(reference_values::history))

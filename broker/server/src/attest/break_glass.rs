@@ -175,6 +175,7 @@ fn granted(
         policy: policy.id().clone(),
         version: Some(version),
         lease: Some(slot.id.clone()),
+        offline_until: None,
         code: None,
         reasons: Vec::new(),
     }
