@@ -143,6 +143,7 @@ async fn release(
         sets: leases::sets(appraisal),
         grounds: leases::grounds(appraisal, &rules.release),
         leases,
+        certificates: Vec::new(),
         renews: Vec::new(),
     };
     let used = GlassUse { id: glass.id.clone(), terms };
