@@ -308,7 +308,7 @@ fn an_exception_ends_by_itself_and_everybody_is_told() {
     assert_eq!(acts.first(), Some(&"ended"));
     assert!(acts.contains(&"ending") && acts.contains(&"used"), "{acts:?}");
     assert_eq!(metric(&bridged, "countersign_exception_alerts_total"), "1");
-    assert_eq!(metric(&bridged, "countersign_exceptions"), "0");
+    assert_eq!(metric(&bridged, "countersign_exceptions{tenant=\"default\"}"), "0");
 }
 
 #[test]
