@@ -45,11 +45,13 @@ pub struct Plan<'a> {
     pub has_processor: bool,
     /// The authority that the image trusts, instead of the broker's.
     pub trusts: Option<&'a Path>,
+    /// Whether real systemd opens the data volume, and starts the workload.
+    pub systemd: bool,
 }
 
 impl Default for Plan<'_> {
     fn default() -> Self {
-        Self { root: Root::Verified, has_processor: true, trusts: None }
+        Self { root: Root::Verified, has_processor: true, trusts: None, systemd: false }
     }
 }
 
@@ -84,8 +86,12 @@ impl Deployment {
         let key = new_key(&key_file)?;
         write_settings(&place.join("settings"), plan, &broker, &processor)?;
         write_workload(&place.join("workload"))?;
-        let image =
-            recipes.assemble(&place.join("settings"), &place.join("workload"), plan.root, &place.join("image"))?;
+        let (settings, workload, out) = (place.join("settings"), place.join("workload"), place.join("image"));
+        let image = if plan.systemd {
+            recipes.assemble_systemd(&settings, &workload, &out)?
+        } else {
+            recipes.assemble(&settings, &workload, plan.root, &out)?
+        };
         for document in recipes.measure(&image)? {
             let mut add = broker.admin(&["reference-values", "add"])?;
             Said::by(add.arg(document))?.done()?;
@@ -198,7 +204,10 @@ fn new_key(file: &Path) -> Result<Vec<u8>> {
 fn write_settings(directory: &Path, plan: &Plan<'_>, broker: &Broker, processor: &Processor) -> Result<()> {
     fs::create_dir(directory)?;
     let address = broker.url().replace("127.0.0.1", "10.0.2.2");
-    let settings = format!("broker = {address:?}\nbroker_ca = \"/etc/countersign/broker-ca.pem\"\n");
+    // systemd-cryptsetup says which volume it opens; the settings say which secret that is.
+    let settings = format!(
+        "broker = {address:?}\nbroker_ca = \"/etc/countersign/broker-ca.pem\"\n[unlock.secrets]\n{DATA} = \"disk-key\"\n"
+    );
     fs::write(directory.join("agent.toml"), settings)?;
     fs::copy(plan.trusts.unwrap_or(&broker.ca()), directory.join("broker-ca.pem"))?;
     if plan.has_processor {

@@ -1,7 +1,9 @@
 //! The commands of `vm-images`.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,6 +13,10 @@ use e2e::{binaries::binary, process::Said};
 
 /// The workload that the images' measurements identify.
 pub const WORKLOAD: &str = "vm";
+
+/// The kernel's command line of a guest with systemd. Units that fail are shown, others are not.
+const SYSTEMD: &str =
+    "console=ttyS0 quiet panic=10 init_on_free=1 rdinit=/usr/lib/systemd/systemd systemd.show_status=error";
 
 /// The recipes, and what `scripts/test-boot` made with them.
 #[derive(Debug, Clone)]
@@ -59,11 +65,26 @@ impl Recipes {
     /// # Errors
     /// When it cannot be made.
     pub fn assemble(&self, settings: &Path, content: &Path, root: Root, out: &Path) -> Result<Image> {
+        self.assemble_with(settings, content, root, &[], out)
+    }
+
+    /// The same where systemd is the first program, and opens the volumes by crypttab(5).
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn assemble_systemd(&self, settings: &Path, content: &Path, out: &Path) -> Result<Image> {
+        let segment = self.base.join("systemd");
+        let more = [OsStr::new("--initrd"), segment.as_os_str(), OsStr::new("--cmdline"), OsStr::new(SYSTEMD)];
+        self.assemble_with(settings, content, Root::Verified, &more, out)
+    }
+
+    fn assemble_with(&self, settings: &Path, content: &Path, root: Root, more: &[&OsStr], out: &Path) -> Result<Image> {
         let mut command = Command::new(self.commands.join("assemble"));
         command.arg(&self.base).arg(out).arg("--settings").arg(settings).arg("--root").arg(content);
         if root == Root::Encrypted {
             command.args(["--root-volume", Root::LABEL]);
         }
+        command.args(more);
         Said::by(&mut command)?.done()?;
         Ok(Image { directory: out.to_owned() })
     }

@@ -10,7 +10,7 @@ use boot::{
 };
 use e2e::process::Said;
 
-const PLAN: Plan<'_> = Plan { root: Root::Verified, has_processor: false, trusts: None };
+const PLAN: Plan<'_> = Plan { root: Root::Verified, has_processor: false, trusts: None, systemd: false };
 
 #[test]
 fn the_good_image_has_the_predicted_pcrs_and_opens_its_disk() {
