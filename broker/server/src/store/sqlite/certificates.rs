@@ -129,6 +129,7 @@ mod tests {
             counters: None,
             opening: Some(opening),
             ends_guest: None,
+            break_glass: None,
         };
         assert_eq!(store.settle(settlement).await.unwrap(), Settled::Recorded);
     }
