@@ -153,14 +153,16 @@ impl RelyingError {
     }
 }
 
-/// Verifies the proof of a request and that it is the first time.
+/// What is shown with a request: the proof, the request's method and URL, the server's nonce and the window.
+type Shown<'a> = (&'a str, &'a str, &'a str, ExpectedNonce<'a>, u32);
+
+/// Verifies the proof of a request by the key with this thumbprint, and that it is the first time.
 fn prove(
-    token: &str,
-    presented: (&str, &str, &str, ExpectedNonce<'_>, u32),
+    (token, thumbprint): (&str, &str),
+    (proof, method, url, nonce, window): Shown<'_>,
     guard: &mut dyn ReplayGuard,
     now: i64,
-) -> Result<dpop::Proof, DpopError> {
-    let (proof, method, url, nonce, window) = presented;
+) -> Result<(), DpopError> {
     let expected = dpop::Expected {
         algorithms: &SignatureAlgorithm::ALL,
         method,
@@ -170,8 +172,9 @@ fn prove(
         token: dpop::ShownToken::Token(token),
         nonce,
     };
-    let proof = dpop::Proof::verify(proof, &expected)?;
-    if guard.first_use(proof.id(), proof.expires_at(), now) { Ok(proof) } else { Err(DpopError::Replayed) }
+    // Remembered only when the key is the right one: whoever has a token without its key would fill the memory otherwise.
+    let proof = dpop::Proof::verify(proof, &expected)?.of_key(thumbprint)?;
+    if guard.first_use(proof.id(), proof.expires_at(), now) { Ok(()) } else { Err(DpopError::Replayed) }
 }
 
 #[cfg(test)]

@@ -49,18 +49,20 @@ impl Statuses {
     /// Refuses a token of `issuer` at `place` unless its lease holds, at `now` (seconds since the epoch).
     pub(crate) async fn require(&self, issuer: &str, place: &StatusPlace, now: i64) -> Result<(), Status> {
         let list = self.list(issuer, &place.uri, now).await?;
-        list.require_valid(place)
-            .map_err(|error: StatusError| Status::invalid_argument(format!("the token does not hold: {error}")))
+        list.require_valid(place, now).map_err(|error: StatusError| match error {
+            StatusError::Stale => Status::unavailable("whether the token's lease holds is not known"),
+            other => Status::invalid_argument(format!("the token does not hold: {other}")),
+        })
     }
 
     async fn list(&self, issuer: &str, uri: &str, now: i64) -> Result<Arc<StatusListToken>, Status> {
         let unknown = |_| Status::unavailable("whether the token's lease holds is not known");
         let path = path(issuer, uri).ok_or_else(|| Status::invalid_argument("expected a status list of the issuer"))?;
-        if let Some(list) = self.fresh(uri) {
+        if let Some(list) = self.fresh(uri, now) {
             return Ok(list);
         }
         let _turn = self.turn.acquire().await.map_err(unknown)?;
-        if let Some(list) = self.fresh(uri) {
+        if let Some(list) = self.fresh(uri, now) {
             return Ok(list);
         }
         match self.fetch(issuer, &path, now).await {
@@ -87,8 +89,8 @@ impl Statuses {
         Ok(StatusListToken::verify(&list, &trust).ok())
     }
 
-    fn fresh(&self, uri: &str) -> Option<Arc<StatusListToken>> {
-        let known = self.lock().get(uri).cloned()?;
+    fn fresh(&self, uri: &str, now: i64) -> Option<Arc<StatusListToken>> {
+        let known = self.lock().get(uri).filter(|known| known.list.expires_at > now).cloned()?;
         let keep = Duration::from_secs(known.list.keep_for.into());
         (known.at.elapsed() < keep).then_some(known.list)
     }

@@ -95,7 +95,7 @@ pub(super) fn confirm(
     };
     match (method, presented) {
         (Method::Key(thumbprint), Presented::Dpop { proof, method, url, nonce, window, guard }) => {
-            prove(token, (proof, method, url, nonce, window), guard, now)?.of_key(&thumbprint).map(drop)?;
+            prove((token, &thumbprint), (proof, method, url, nonce, window), guard, now)?;
             Ok(Confirmed::Dpop { thumbprint })
         }
         (Method::Certificate(thumbprint), Presented::Certificate { der }) => {

@@ -15,6 +15,8 @@ use crate::{
 pub struct StatusListToken {
     list: StatusList,
     uri: String,
+    /// `expires_at`, and as much later as clocks may differ.
+    until: i64,
     /// When it must not be believed any more, seconds since the Unix epoch. The broker makes a new one every second.
     pub expires_at: i64,
     /// For how many seconds it may be kept without asking again.
@@ -31,6 +33,9 @@ pub enum StatusError {
     /// The list is another one than the token names, or has no such place.
     #[error("expected the status list that the token names")]
     OtherList,
+    /// The list is too old to say whether it does.
+    #[error("expected a status list that is still valid")]
+    Stale,
 }
 
 impl StatusError {
@@ -40,6 +45,7 @@ impl StatusError {
         match self {
             Self::Ended => "authenticate.token.ended",
             Self::OtherList => "authenticate.token.status_list",
+            Self::Stale => "authenticate.token.status_stale",
         }
     }
 }
@@ -63,14 +69,20 @@ impl StatusListToken {
         let audience = Audience::Unchecked { reason: "a status list is for everybody" };
         let expected = Expected { audience, ..trust.expected() };
         let claims: Claims = verify_typed(token, TokenType::StatusList, trust.jwks, &expected)?;
-        Ok(Self { list: claims.status_list, uri: claims.sub, expires_at: claims.exp, keep_for: claims.ttl })
+        let until = claims.exp.saturating_add(i64::from(trust.leeway));
+        Ok(Self { list: claims.status_list, uri: claims.sub, until, expires_at: claims.exp, keep_for: claims.ttl })
     }
 
-    /// Says yes only when the lease at `place` holds.
+    /// Says yes only when the lease at `place` holds, at `now` (seconds since the Unix epoch): a list that was kept says
+    /// nothing any more when its own time is over.
     ///
     /// # Errors
-    /// [`StatusError::Ended`] when it does not, [`StatusError::OtherList`] when this list does not say.
-    pub fn require_valid(&self, place: &StatusPlace) -> Result<(), StatusError> {
+    /// [`StatusError::Ended`] when it does not, [`StatusError::OtherList`] and [`StatusError::Stale`] when this list does not
+    /// say.
+    pub fn require_valid(&self, place: &StatusPlace, now: i64) -> Result<(), StatusError> {
+        if now >= self.until {
+            return Err(StatusError::Stale);
+        }
         if place.uri != self.uri {
             return Err(StatusError::OtherList);
         }

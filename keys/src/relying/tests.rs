@@ -224,10 +224,28 @@ fn an_ended_lease_is_seen_in_the_list_that_the_token_names() {
     });
     let list = StatusListToken::verify(&scene.sign(TokenType::StatusList, &list), &scene.trust()).unwrap();
     let place = |idx, uri: &str| crate::status::StatusPlace { idx, uri: uri.to_owned() };
-    assert_eq!(list.require_valid(&place(2, "https://b/v1/status/0")), Ok(()));
-    assert_eq!(list.require_valid(&place(3, "https://b/v1/status/0")), Err(StatusError::Ended));
-    assert_eq!(list.require_valid(&place(16, "https://b/v1/status/0")), Err(StatusError::OtherList));
-    assert_eq!(list.require_valid(&place(2, "https://b/v1/status/1")), Err(StatusError::OtherList));
+    assert_eq!(list.require_valid(&place(2, "https://b/v1/status/0"), NOW), Ok(()));
+    assert_eq!(list.require_valid(&place(3, "https://b/v1/status/0"), NOW), Err(StatusError::Ended));
+    assert_eq!(list.require_valid(&place(16, "https://b/v1/status/0"), NOW), Err(StatusError::OtherList));
+    assert_eq!(list.require_valid(&place(2, "https://b/v1/status/1"), NOW), Err(StatusError::OtherList));
+    // A list that was kept over its time says nothing.
+    assert_eq!(list.require_valid(&place(2, "https://b/v1/status/0"), NOW + 299), Ok(()));
+    assert_eq!(list.require_valid(&place(2, "https://b/v1/status/0"), NOW + 300), Err(StatusError::Stale));
     let token = scene.access(Value::Null);
     assert!(StatusListToken::verify(&token, &scene.trust()).is_err());
+}
+
+#[test]
+fn a_thief_without_the_key_does_not_fill_the_memory_of_proofs() {
+    let scene = Scene::new();
+    let token = scene.access(json!({"jkt": scene.guest.verifying_key().key_id()}));
+    let mut recent = RecentProofs::new(2);
+    let thief = key();
+    for id in ["1", "2", "3"] {
+        let theirs = scene.proof(&thief, &token, id);
+        let stolen = access_token(&token, &scene.trust(), shown(&theirs, &mut recent));
+        assert_eq!(stolen, Err(RelyingError::Dpop(DpopError::OtherKey)));
+    }
+    let proof = scene.proof(&scene.guest, &token, "1");
+    assert!(access_token(&token, &scene.trust(), shown(&proof, &mut recent)).is_ok());
 }

@@ -275,7 +275,7 @@ fn with_status(
         (None, _) => {}
         (Some(_), None) => accepted.unchecked.push(Unchecked { what: "status", reason: NO_LIST }),
         (Some(place), Some(list)) => {
-            let held = StatusListToken::verify(list, trust)?.require_valid(place);
+            let held = StatusListToken::verify(list, trust)?.require_valid(place, trust.now);
             held.map_err(|error| Refused { code: error.code(), reason: error.to_string() })?;
         }
     }

@@ -236,7 +236,7 @@ impl Scene {
         let trust = Trust { jwks: &jwks, issuer: &issuer, audience, now: now(), leeway: 5 };
         let read = access_token(token, &trust, presented).map_err(|error| error.code())?;
         let place = read.status.clone().unwrap();
-        self.list(&place, &trust).require_valid(&place).map_err(|error| error.code())?;
+        self.list(&place, &trust).require_valid(&place, now()).map_err(|error| error.code())?;
         Ok(read)
     }
 
