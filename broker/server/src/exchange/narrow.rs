@@ -69,10 +69,35 @@ pub(crate) fn actors(actor: &str, before: Option<&Value>) -> Result<Value, Excha
         }
         next = act.get("act");
     }
-    if before.get("sub").and_then(Value::as_str) == Some(actor) {
+    // Whom another issuer calls the same is somebody else.
+    if before.get("sub").and_then(Value::as_str) == Some(actor) && before.get("iss").is_none() {
         return Ok(before.clone());
     }
     Ok(json!({"sub": actor, "act": before}))
+}
+
+/// The `act` claim of another issuer's token as it may stand in one of ours: subjects and issuers alone, and whom that issuer
+/// names is named as its own (RFC 8693 §4.1). Otherwise it could say in our name who acted.
+pub(crate) fn foreign_actors(act: &Value, issuer: &str) -> Result<Value, ExchangeError> {
+    let mut chain = Vec::new();
+    let mut next = Some(act);
+    while let Some(act) = next {
+        let subject = act.get("sub").and_then(Value::as_str).ok_or(ExchangeError::Actors)?;
+        let named = act.get("iss").map_or(Some(issuer), Value::as_str).ok_or(ExchangeError::Actors)?;
+        chain.push((subject, named));
+        if chain.len() >= ACTORS_LIMIT {
+            return Err(ExchangeError::Actors);
+        }
+        next = act.get("act");
+    }
+    let inside_out = chain.into_iter().rev().fold(None, |inner, (subject, issuer)| {
+        let mut actor = json!({"sub": subject, "iss": issuer});
+        if let (Some(members), Some(inner)) = (actor.as_object_mut(), inner) {
+            members.insert("act".to_owned(), inner);
+        }
+        Some(actor)
+    });
+    inside_out.ok_or(ExchangeError::Actors)
 }
 
 #[cfg(test)]
@@ -146,5 +171,20 @@ mod tests {
         }
         assert_eq!(actors("one more", Some(&many)), Err(ExchangeError::Actors));
         assert_eq!(actors("web", Some(&json!({"act": {}}))), Err(ExchangeError::Actors));
+    }
+
+    #[test]
+    fn whom_another_issuer_names_is_not_named_in_our_name() {
+        let theirs = json!({"sub": "web", "scope": "all", "act": {"sub": "ci", "iss": "https://other.example"}});
+        let named = foreign_actors(&theirs, "https://ci.example").unwrap();
+        let first = json!({"sub": "ci", "iss": "https://other.example"});
+        assert_eq!(named, json!({"sub": "web", "iss": "https://ci.example", "act": first}));
+        // An actor of theirs that is called like the guest is not the guest.
+        assert_eq!(actors("web", Some(&named)).unwrap(), json!({"sub": "web", "act": named}));
+        for wrong in [json!({}), json!("web"), json!({"sub": 1}), json!({"sub": "web", "iss": 1})] {
+            assert_eq!(foreign_actors(&wrong, "https://ci.example"), Err(ExchangeError::Actors), "{wrong}");
+        }
+        let many = (0..ACTORS_LIMIT).fold(json!({"sub": "first"}), |inner, _| json!({"sub": "next", "act": inner}));
+        assert_eq!(foreign_actors(&many, "https://ci.example"), Err(ExchangeError::Actors));
     }
 }

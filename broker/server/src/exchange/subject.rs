@@ -18,6 +18,7 @@ use super::{
     error::ExchangeError,
     form::{TokenKind, TypedToken},
     issuers::Freshness,
+    narrow::foreign_actors,
     review::ReviewError,
 };
 use crate::{
@@ -259,6 +260,7 @@ async fn foreign(
         IssuerKind::Oidc => {}
     }
     require_key(attested, &claims, Bound::WhenItSays)?;
+    let act = parsed.act.as_ref().map(|act| foreign_actors(act, &issuer.issuer)).transpose()?;
     Ok(Subject {
         from: issuer.name.clone(),
         issuer: issuer.issuer.clone(),
@@ -270,7 +272,7 @@ async fn foreign(
             .map(|scope| scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()),
         audience: None,
         ends_at: Timestamp::from_unix(parsed.exp),
-        act: parsed.act,
+        act,
         claims,
         lease: None,
     })

@@ -82,7 +82,8 @@ fn a_runners_token_is_for_its_repository_and_whom_it_allows() {
     // Who acted before stays in the token, and one more than may be is refused.
     let acted = ask(&with("act", json!({"sub": "deployer"})));
     let token = acted.body["access_token"].as_str().unwrap();
-    let chain = json!({"sub": "spiffe://example.org/workload/web", "act": {"sub": "deployer"}});
+    let chain =
+        json!({"sub": "spiffe://example.org/workload/web", "act": {"sub": "deployer", "iss": "https://ci.example"}});
     assert_eq!(scene::claims(token)["act"], chain);
     let many = (0..8).fold(json!({"sub": "first"}), |inner, n| json!({"sub": n.to_string(), "act": inner}));
     assert_eq!(code_of(&ask(&with("act", many))), ("invalid_grant", "release.exchange.actors"));
