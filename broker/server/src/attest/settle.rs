@@ -131,12 +131,16 @@ pub(super) async fn release(
     }
 }
 
-/// The secret that a grant names: its current version, or the one that is named.
+/// The secret that a grant names: its current version, or the one that is named. That goes to no workload that the current
+/// version does not go to: whoever was taken off the list does not get the same from before.
 async fn stored(broker: &Broker, grant: &GrantRequest) -> Result<Option<SecretVersion>, StoreError> {
-    match grant.version {
-        None => broker.store.newest_secret(&broker.tenant, &grant.name).await,
-        Some(version) => broker.store.secret_version(&broker.tenant, &grant.name, version).await,
-    }
+    let current = broker.store.newest_secret(&broker.tenant, &grant.name).await?;
+    let Some(version) = grant.version else { return Ok(current) };
+    let named = broker.store.secret_version(&broker.tenant, &grant.name, version).await?;
+    Ok(named.zip(current).map(|(mut named, current)| {
+        named.workloads.retain(|workload| current.workloads.contains(workload));
+        named
+    }))
 }
 
 /// Refuses a TPM that was rolled back or cloned: what was sealed for it is dropped, what it said is recorded.

@@ -22,3 +22,4 @@ mod svid;
 mod tenants;
 mod tokens;
 mod upstream;
+mod versions;
