@@ -171,7 +171,8 @@ async fn refusal(
     }
 }
 
-/// Whether the guest's budget is spent, with the new token counted.
+/// Whether the guest's budget is spent, with the new token counted. A guest that attests anew is a new guest with the same
+/// budget: what has its key counts as well, and what has its image on its chip, which no evidence tells apart.
 async fn spent(
     connection: &mut SqliteConnection,
     opening: &ExchangeOpening,
@@ -179,7 +180,11 @@ async fn spent(
 ) -> Result<Option<ExchangeSettled>, StoreError> {
     let row = sqlx::query(
         "SELECT COUNT(*) AS tokens, COUNT(DISTINCT name) AS targets, COALESCE(SUM(name = ?4), 0) AS before
-         FROM leases WHERE guest = ?1 AND kind = ?2 AND issued_at > ?3",
+         FROM leases WHERE kind = ?2 AND issued_at > ?3 AND guest IN (
+            SELECT other.id FROM guests AS own JOIN guests AS other ON other.tenant = own.tenant AND (
+                other.id = own.id OR other.tee_key = own.tee_key
+                OR (other.chip = own.chip AND other.measurement IS own.measurement AND other.platform = own.platform))
+            WHERE own.id = ?1)",
     )
     .bind(&opening.guest)
     .bind(opening.lease.kind)

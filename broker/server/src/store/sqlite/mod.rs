@@ -27,6 +27,8 @@ mod enrolments;
 #[cfg(test)]
 mod exception_tests;
 mod exceptions;
+#[cfg(test)]
+mod exchange_tests;
 mod exchanges;
 mod exposure;
 mod federation;

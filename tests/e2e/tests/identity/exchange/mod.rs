@@ -69,6 +69,10 @@ fn what_is_not_allowed_has_its_error_and_its_code() {
         assert_eq!(scene.exchange(&guest, &tools()).status, 200);
     }
     assert_eq!(code_of(&scene.exchange(&guest, &tools())), ("invalid_target", "release.exchange.budget"));
+    // Who attests anew has the same budget.
+    let anew = scene.attest(&mut guest);
+    let again = Form::of(&anew).audience(TOOLS).with("purpose", "close ticket 8");
+    assert_eq!(code_of(&scene.exchange(&guest, &again)), ("invalid_target", "release.exchange.budget"));
     let denied = scene.exchange(&guest, &Form::of(&result).audience("https://billing.example"));
     let explained = scene.broker.explain(denied.body["decision"].as_str().unwrap()).unwrap();
     assert!(explained.contains("is not for the workload that was attested"), "{explained}");
