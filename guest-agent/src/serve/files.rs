@@ -44,7 +44,7 @@ pub enum SinkError {
         directory: PathBuf,
     },
     /// Others could lead us elsewhere.
-    #[error("expected {} to be a directory that belongs to the agent's user and that nobody else may change", directory.display())]
+    #[error("expected {} to be a directory that belongs to the agent's user, and that nobody else may change or put another in the place of", directory.display())]
     NotOurs {
         /// Which directory.
         directory: PathBuf,
@@ -81,7 +81,8 @@ pub(crate) fn prepare(sink: &Sink) -> Result<(), SinkError> {
     }
     let found = fs::symlink_metadata(&sink.directory).map_err(failed)?;
     // In a directory that somebody else may change, they could lead us elsewhere.
-    if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+    let ours = found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
+    if !ours || !leads_nowhere_else(&sink.directory).map_err(failed)? {
         return Err(SinkError::NotOurs { directory: sink.directory.clone() });
     }
     chown(&sink.directory, None, sink.group).map_err(failed)?;
@@ -90,6 +91,21 @@ pub(crate) fn prepare(sink: &Sink) -> Result<(), SinkError> {
         return Err(SinkError::Persistent { directory: sink.directory.clone() });
     }
     Ok(())
+}
+
+/// Whether nobody else may put another directory in the place of this one: every directory above, as it is written and as it
+/// is, belongs to root or to us, and others may not change it, or not what is not theirs (the sticky bit).
+fn leads_nowhere_else(directory: &Path) -> io::Result<bool> {
+    let real = fs::canonicalize(directory)?;
+    for above in directory.ancestors().chain(real.ancestors()).filter(|above| *above != directory && *above != real) {
+        let found = fs::symlink_metadata(above)?;
+        let owned = found.uid() == 0 || found.uid() == geteuid().as_raw();
+        let changed_by_others = found.is_dir() && found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0;
+        if !owned || changed_by_others {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The directory stays the agent's; who owns the files has to find them in it. Their names are no secret.
@@ -311,6 +327,19 @@ mod tests {
         let linked = Sink { directory: directory.path().join("link"), ..sink };
         symlink("/tmp", &linked.directory).unwrap();
         assert!(matches!(prepare(&linked), Err(SinkError::NotOurs { .. })));
+        // Who may change the directory above puts another one in its place.
+        let above = directory.path().join("above");
+        fs::create_dir(&above).unwrap();
+        let below = Sink { directory: above.join("web"), ..linked };
+        prepare(&below).unwrap();
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(prepare(&below), Err(SinkError::NotOurs { .. })));
+        // Also when it is a link that leads there.
+        let around = Sink { directory: directory.path().join("around/web"), ..below };
+        symlink(&above, directory.path().join("around")).unwrap();
+        assert!(matches!(prepare(&around), Err(SinkError::NotOurs { .. })));
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o1777)).unwrap();
+        prepare(&around).unwrap();
     }
 
     #[test]
@@ -318,7 +347,7 @@ mod tests {
         let shm = Path::new("/dev/shm");
         let in_memory = tempfile::tempdir_in(shm).unwrap();
         prepare(&Sink { persistent: false, ..sink(in_memory.path()) }).unwrap();
-        let target = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let target = tempfile::tempdir_in("/var/tmp").unwrap();
         let on_disk = Sink { persistent: false, ..sink(target.path()) };
         let kind = statfs(target.path()).unwrap().f_type;
         if !IN_MEMORY.contains(&kind) {

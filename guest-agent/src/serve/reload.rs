@@ -1,14 +1,19 @@
 //! Telling a program that its files changed.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal},
+};
 use tokio::task::spawn_blocking;
 
 use super::settings::Reload;
@@ -19,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 /// Where commands find others.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Most bytes of a file with the number of a process.
+const NUMBER: u64 = 32;
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// Does it, and says so when it fails. The files stay as they are.
@@ -66,12 +73,30 @@ fn wait(child: &mut Child) -> io::Result<Option<std::process::ExitStatus>> {
     Ok(None)
 }
 
-/// Sends SIGHUP to the process whose number is in a file.
+/// Sends SIGHUP to the process whose number is in a file. Whoever owns the file names processes of their own only: otherwise
+/// they could have us signal any process of this machine.
 fn hang_up(path: &Path) -> io::Result<()> {
-    let text = fs::read_to_string(path)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(CWD, path, flags, Mode::empty())?);
+    let owner = file.metadata()?.uid();
+    let mut text = String::new();
+    file.take(NUMBER).read_to_string(&mut text)?;
     let pid = text.trim().parse().ok().filter(|pid| *pid > 1).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("expected the number of a process"))?;
-    Ok(pidfd_send_signal(pidfd_open(pid, PidfdFlags::empty())?, Signal::HUP)?)
+    // The signal goes to the process that this handle means, or to none: what is read in between is of that one.
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let trusted = owner == 0 || owner == geteuid().as_raw();
+    if !trusted && user_of(pid)? != Some(owner) {
+        return Err(io::Error::other("expected a process of the user that the file belongs to"));
+    }
+    Ok(pidfd_send_signal(process, Signal::HUP)?)
+}
+
+/// The real user of a process, who may signal it anyway (kill(2)).
+fn user_of(pid: Pid) -> io::Result<Option<u32>> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    Ok(users.and_then(|users| users.split_ascii_whitespace().next()?.parse().ok()))
 }
 
 #[cfg(test)]
@@ -105,5 +130,23 @@ mod tests {
             fs::write(&file, wrong).unwrap();
             assert!(hang_up(&file).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_user_names_processes_of_its_own_only() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("pid"), directory.path().join("link"));
+        fs::write(&file, child.id().to_string()).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(hang_up(&link).is_err(), "a link may lead to anybody's file");
+        if std::os::unix::fs::chown(&file, Some(4321), None).is_ok() {
+            assert!(hang_up(&file).is_err(), "the file is somebody else's");
+        } else {
+            console::say("this test cannot give files away: only the link was tried");
+        }
+        assert!(child.try_wait().unwrap().is_none(), "nobody got a signal");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
