@@ -21,6 +21,8 @@ const DATA_CIPHERS: [&str; 6] = [
 ];
 /// Ciphers for the volume key in a slot.
 const SLOT_CIPHERS: [&str; 3] = ["aes-xts-plain64", "serpent-xts-plain64", "twofish-xts-plain64"];
+/// The flag that lets the host know which blocks are free (section 3.6).
+const DISCARDS: &str = "allow-discards";
 /// Least bytes of a volume key or the key of a slot's area.
 const LEAST_KEY: u32 = 16;
 
@@ -53,6 +55,9 @@ pub enum HeaderError {
         /// How many bytes.
         found: u32,
     },
+    /// Free blocks would be told to the host, whatever the settings say: cryptsetup obeys flags that are kept in the header.
+    #[error("expected a header without the flag {DISCARDS}, or settings that allow it")]
+    Discards,
     /// A feature that changes what the header means.
     #[error("expected no unfinished re-encryption and no unknown feature, found {found}")]
     Requirement {
@@ -110,6 +115,8 @@ struct Segment {
 struct Config {
     #[serde(default)]
     requirements: Option<Value>,
+    #[serde(default)]
+    flags: Vec<String>,
 }
 
 impl Metadata {
@@ -126,6 +133,12 @@ impl Metadata {
     /// The volume keys that its slots lead to.
     pub(crate) fn volume_keys(&self) -> Vec<&VolumeKey> {
         self.digests.values().collect()
+    }
+
+    /// That nothing in it tells the host which blocks are free.
+    pub(crate) fn forbid_discards(&self) -> Result<(), HeaderError> {
+        let told = self.config.flags.iter().any(|flag| flag == DISCARDS);
+        if told { Err(HeaderError::Discards) } else { Ok(()) }
     }
 
     /// Whether a key may be given to it.
@@ -217,5 +230,16 @@ mod tests {
             assert!(refused.contains(words), "{refused}");
         }
         assert_eq!(examine(&json!({"keyslots": 1})), Err(HeaderError::Metadata));
+    }
+
+    #[test]
+    fn a_header_does_not_decide_what_the_host_learns() {
+        let mut header = good();
+        let forbid = |header: &Value| Metadata::parse(header.to_string().as_bytes()).unwrap().forbid_discards();
+        assert_eq!(forbid(&header), Ok(()));
+        header["config"]["flags"] = json!(["high-priority"]);
+        assert_eq!(forbid(&header), Ok(()));
+        header["config"]["flags"] = json!(["high-priority", "allow-discards"]);
+        assert_eq!(forbid(&header), Err(HeaderError::Discards));
     }
 }

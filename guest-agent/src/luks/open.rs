@@ -60,6 +60,10 @@ impl Cryptsetup {
         options: OpenOptions,
     ) -> Result<(), CryptsetupError> {
         let header = self.examined_header(device)?;
+        if !options.allow_discards {
+            let forbidden = header.metadata.forbid_discards();
+            forbidden.map_err(|source| CryptsetupError::Header { device: device.to_owned(), source })?;
+        }
         let mut run = self.run("open").args(&["--batch-mode", "--type", "luks2"]).arg("--header").arg(&header.file);
         if options.read_only {
             run = run.arg("--readonly");
