@@ -328,3 +328,33 @@ fn open(sealed: &Sealed, key: &TeeKeyPair, name: &str) -> Result<SecretBytes, Fa
 pub(crate) fn is_plain(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use keys::{jwk::TeeKeyType, random::SystemRandom, seal::seal};
+
+    use super::*;
+
+    #[test]
+    fn what_is_opened_is_what_was_asked_for() {
+        let mut random = SystemRandom::new();
+        let key = TeeKeyPair::generate(TeeKeyType::X25519, &mut random).unwrap();
+        let value = SecretBytes::new(b"secret".to_vec());
+        let payload = GrantPayload { grant: "disk".to_owned(), version: 1, value, offline: None };
+        let sealed = seal(&payload.to_plaintext(), key.public(), &mut random).unwrap();
+        assert!(open(&sealed, &key, "disk").is_ok_and(|value| value.expose() == b"secret"));
+        assert!(open(&sealed, &key, "another").is_err());
+        let other = TeeKeyPair::generate(TeeKeyType::X25519, &mut random).unwrap();
+        assert!(open(&sealed, &other, "disk").is_err());
+    }
+
+    #[test]
+    fn an_id_stands_in_a_path_as_it_is() {
+        assert!(is_plain("3e9a-B_7"));
+        for wrong in ["", "a/b", "..", "a?b", "a%2f", "a b", &"x".repeat(129)] {
+            assert!(!is_plain(wrong), "{wrong}");
+        }
+    }
+}

@@ -79,6 +79,13 @@ fn a_credential_says_what_it_takes_before_anybody_gets_it() {
     }
 }
 
+/// The sample with its first table of this kind twice.
+fn twice(sample: &str, header: &str) -> String {
+    let (before, after) = sample.split_once(header).unwrap();
+    let body = after.split_once("\n[").map_or(after, |(body, _)| body);
+    format!("{before}{header}{body}\n{header}{after}")
+}
+
 #[test]
 fn an_exchange_that_trusts_too_much_is_no_configuration() {
     let sample = sample();
@@ -102,6 +109,20 @@ fn an_exchange_that_trusts_too_much_is_no_configuration() {
         (sample.replace("\"/kubernetes.io/namespace\"", "\"namespace\""), "expected JSON pointers"),
         (sample.replace("proof_seconds = 60", "proof_seconds = 3600"), "proof_seconds between 5 and 300"),
         (sample.replace("\"orders.write\"]", "\"orders write\"]"), "expected scopes"),
+        (sample.replace("name = \"cluster-a\"", "name = \"cluster/a\""), "expected a plain name"),
+        (sample.replace("[\"shop\"]", "[]"), "expected a text for each condition"),
+        (
+            sample.replace("audience = \"https://orders.example\"", "audience = \"\""),
+            "expected an audience of 1 to 512 bytes",
+        ),
+        (twice(&sample, "[[exchange.issuer]]"), "expected names, issuers and audiences that no other entry has"),
+        (
+            sample.replace(
+                "issuer = \"https://kubernetes.default.svc.cluster.local\"",
+                "issuer = \"https://broker.example:8443\"",
+            ),
+            "expected another issuer",
+        ),
     ];
     for (text, wanted) in cases {
         let error = error_of(&text);

@@ -156,8 +156,13 @@ impl Metadata {
         known(&DATA_CIPHERS, "the data", &segment.encryption)?;
         for (number, slot) in &self.keyslots {
             let place = format!("key slot {number}");
-            if slot.r#type != "luks2" || slot.area.r#type != "raw" {
+            if slot.r#type != "luks2" {
                 return Err(HeaderError::Requirement { found: format!("a key slot of type {}", slot.r#type) });
+            }
+            if slot.area.r#type != "raw" {
+                return Err(HeaderError::Requirement {
+                    found: format!("a key slot's area of type {}", slot.area.r#type),
+                });
             }
             known(&SLOT_CIPHERS, &place, &slot.area.encryption)?;
             for found in [slot.key_size, slot.area.key_size] {
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn headers_that_keep_nothing_secret_are_refused() {
         type Change = fn(&mut Value);
-        let table: [(Change, &str); 9] = [
+        let table: [(Change, &str); 10] = [
             (|header| header["segments"]["0"]["encryption"] = json!("cipher_null-ecb"), "cipher in the data"),
             (|header| header["segments"]["0"]["encryption"] = json!(""), "cipher in the data"),
             (|header| header["segments"]["0"]["type"] = json!("linear"), "found linear"),
@@ -218,6 +223,7 @@ mod tests {
             (|header| header["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb"), "cipher in key slot 0"),
             (|header| header["keyslots"]["0"]["key_size"] = json!(1), "in key slot 0, found 1"),
             (|header| header["keyslots"]["0"]["type"] = json!("reencrypt"), "type reencrypt"),
+            (|header| header["keyslots"]["0"]["area"]["type"] = json!("journal"), "area of type journal"),
             (
                 |header| header["config"]["requirements"] = json!({"mandatory": ["online-reencrypt-v2"]}),
                 "online-reencrypt",

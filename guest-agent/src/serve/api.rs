@@ -227,3 +227,62 @@ fn tokens(caller: &Caller, asked: &JwtsvidRequest) -> Result<JwtsvidResponse, St
     }
     Ok(JwtsvidResponse { svids })
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    use tonic::Code;
+
+    use super::*;
+    use crate::{
+        lease::{Given, Want},
+        life::{Life, Moment},
+        serve::selector::Selectors,
+    };
+
+    /// A caller that matches the entry `web`, for the audience `db`; tokens for another audience and entry are held as well.
+    fn caller(ends: &str) -> Caller {
+        let entry = Entry {
+            svid: "web".to_owned(),
+            audiences: ["db".to_owned()].into(),
+            hint: String::new(),
+            selectors: Selectors::default(),
+        };
+        let mut world = World { entries: vec![entry].into(), ..World::default() };
+        for (name, audience) in [("web", "db"), ("web", "mq"), ("other", "db")] {
+            let claims = serde_json::json!({"sub": format!("spiffe://example.org/{name}")}).to_string();
+            let jwt = format!("e30.{}.", BASE64_URL_SAFE_NO_PAD.encode(claims));
+            let want = Want::JwtSvid { name: name.to_owned(), audience: audience.to_owned() };
+            let life = Life::new(Moment::now(), 0, ends).unwrap();
+            world.give(want, Given::Value(jwt.into_bytes().into()), life);
+        }
+        Caller { world: Arc::new(world), places: vec![0] }
+    }
+
+    fn ask(caller: &Caller, audiences: &[&str], spiffe_id: &str) -> Result<Vec<String>, Code> {
+        let audience = audiences.iter().map(|&audience| audience.to_owned()).collect();
+        let answer = tokens(caller, &JwtsvidRequest { audience, spiffe_id: spiffe_id.to_owned() });
+        let ids = |answer: JwtsvidResponse| answer.svids.into_iter().map(|svid| svid.spiffe_id).collect();
+        answer.map(ids).map_err(|status| status.code())
+    }
+
+    #[test]
+    fn a_caller_gets_tokens_of_its_entry_and_its_audiences() {
+        let caller = caller("1970-01-01T00:15:00Z");
+        let web = "spiffe://example.org/web";
+        assert_eq!(ask(&caller, &["db"], ""), Ok(vec![web.to_owned()]));
+        assert_eq!(ask(&caller, &["db"], web), Ok(vec![web.to_owned()]));
+        assert_eq!(ask(&caller, &["db"], "spiffe://example.org/other"), Err(Code::PermissionDenied));
+        assert_eq!(ask(&caller, &["mq"], ""), Err(Code::PermissionDenied), "not an audience of the entry");
+        for audiences in [&[][..], &["db", "mq"]] {
+            assert_eq!(ask(&caller, audiences, ""), Err(Code::InvalidArgument));
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_not_handed_out() {
+        assert_eq!(ask(&caller("1970-01-01T00:00:00Z"), &["db"], ""), Err(Code::Unavailable));
+    }
+}

@@ -315,6 +315,8 @@ mod tests {
         fs::write(sink.directory.join("key.pem"), b"mine").unwrap();
         assert!(matches!(replace(&sink, &content(&[("key.pem", "b")])), Err(SinkError::InTheWay { .. })));
         assert_eq!(fs::read(sink.directory.join("key.pem")).unwrap(), b"mine");
+        symlink("/etc/hostname", sink.directory.join("svid.pem")).unwrap();
+        assert!(matches!(replace(&sink, &content(&[("svid.pem", "a")])), Err(SinkError::InTheWay { .. })));
     }
 
     #[test]
@@ -327,6 +329,14 @@ mod tests {
         let linked = Sink { directory: directory.path().join("link"), ..sink };
         symlink("/tmp", &linked.directory).unwrap();
         assert!(matches!(prepare(&linked), Err(SinkError::NotOurs { .. })));
+        let file = Sink { directory: directory.path().join("file"), ..linked.clone() };
+        fs::write(&file.directory, b"x").unwrap();
+        assert!(matches!(prepare(&file), Err(SinkError::NotOurs { .. })));
+        let theirs = Sink { directory: directory.path().join("theirs"), ..linked.clone() };
+        fs::create_dir(&theirs.directory).unwrap();
+        if chown(&theirs.directory, Some(4321), None).is_ok() {
+            assert!(matches!(prepare(&theirs), Err(SinkError::NotOurs { .. })));
+        }
         // Who may change the directory above puts another one in its place.
         let above = directory.path().join("above");
         fs::create_dir(&above).unwrap();

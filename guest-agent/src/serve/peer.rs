@@ -248,6 +248,37 @@ mod tests {
     }
 
     #[test]
+    fn a_path_counts_where_it_means_the_same_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("program"), directory.path().join("other"));
+        for file in [&path, &other] {
+            std::fs::write(file, b"program").unwrap();
+        }
+        let file = File::open(&path).unwrap();
+        assert_eq!(same_here(path.clone(), &file), Some(path));
+        assert_eq!(same_here(other, &file), None, "as a process in a file system of its own calls its program");
+        assert_eq!(same_here(directory.path().join("gone"), &file), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_changed_program_is_read_again_and_a_huge_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let digests = Digests::default();
+        std::fs::write(&path, b"one").unwrap();
+        let one = digests.of(File::open(&path).unwrap()).await.unwrap();
+        assert_eq!(digests.of(File::open(&path).unwrap()).await.unwrap(), one);
+        // Times of files have the kernel's own tick.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, b"two").unwrap();
+        assert_ne!(digests.of(File::open(&path).unwrap()).await.unwrap(), one);
+        let sparse = File::options().write(true).open(&path).unwrap();
+        sparse.set_len(PROGRAM.saturating_add(1)).unwrap();
+        assert!(FileId::of(&sparse).is_err());
+        assert!(FileId::of(&File::open(directory.path()).unwrap()).is_err());
+    }
+
+    #[test]
     fn only_the_one_hierarchy_counts() {
         assert_eq!(cgroup("1:cpu:/x\n0::/system.slice/a.service\n").unwrap(), "/system.slice/a.service");
         assert_eq!(cgroup("1:name=systemd:/system.slice/a.service\n"), None);

@@ -305,6 +305,7 @@ mod tests {
             &format!("{file}directory = '/run/../etc'"),
             &format!("{file}directory = '/run/w'\njwt = [{{ audience = 'a', file = '../x' }}]"),
             &format!("{file}directory = '/run/w'\njwt = [{{ audience = 'a', file = 'key.pem' }}]"),
+            &format!("{file}directory = '/run/w'\njwt = [{{ audience = 'a', file = '..data' }}]"),
             &format!("{file}directory = '/run/w'\njwt = [{{ audience = '', file = 'x' }}]"),
             &format!("{file}directory = '/run/w'\nreload.command = ['systemctl']"),
             &format!("{file}directory = '/run/w'\nreload.command = []"),

@@ -49,9 +49,11 @@ impl Statuses {
     /// Refuses a token of `issuer` at `place` unless its lease holds, at `now` (seconds since the epoch).
     pub(crate) async fn require(&self, issuer: &str, place: &StatusPlace, now: i64) -> Result<(), Status> {
         let list = self.list(issuer, &place.uri, now).await?;
-        list.require_valid(place, now).map_err(|error: StatusError| match error {
-            StatusError::Stale => Status::unavailable("whether the token's lease holds is not known"),
-            other => Status::invalid_argument(format!("the token does not hold: {other}")),
+        list.require_valid(place, now).map_err(|error| {
+            if error == StatusError::Stale {
+                return Status::unavailable("whether the token's lease holds is not known");
+            }
+            Status::invalid_argument(format!("the token does not hold: {error}"))
         })
     }
 

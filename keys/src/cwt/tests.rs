@@ -73,3 +73,29 @@ fn a_key_without_a_form_is_no_cwt() {
     claims["cnf"] = json!({"jwk": {"kty": "AKP", "alg": "HPKE-X-Wing", "pub": "AA"}});
     assert!(matches!(sign(&key(), &claims), Err(CwtError::Claim { claim: "cnf" })));
 }
+
+/// A token whose headers are these, signed as it stands.
+fn with_headers(key: &SigningKey, protected: Vec<(Item, Item)>, unprotected: Vec<(Item, Item)>) -> Vec<u8> {
+    let payload = cbor::to_vec(&labelled(&claims()).unwrap()).unwrap();
+    let protected = cbor::to_vec(&Item::Map(protected)).unwrap();
+    let signature = key.sign(&to_be_signed(&protected, &payload).unwrap()).unwrap();
+    let parts = vec![Item::Bytes(protected), Item::Map(unprotected), Item::Bytes(payload), Item::Bytes(signature)];
+    [vec![TAG], cbor::to_vec(&Item::Array(parts)).unwrap()].concat()
+}
+
+#[test]
+fn headers_that_nobody_knows_are_refused() {
+    let key = key();
+    let jwks = Jwks::new([key.verifying_key().clone()]);
+    let kid = Item::Bytes(key.verifying_key().key_id().as_str().as_bytes().to_vec());
+    let known = || vec![(Item::Int(1), Item::Int(ES256)), (Item::Int(4), kid.clone())];
+    assert!(verify(&with_headers(&key, known(), Vec::new()), &jwks, &expected()).is_ok());
+    let unprotected = with_headers(&key, known(), known());
+    assert_eq!(verify(&unprotected, &jwks, &expected()), Err(TokenError::Form));
+    let critical = [vec![(Item::Int(2), Item::Array(vec![Item::Int(9)]))], known()].concat();
+    assert_eq!(verify(&with_headers(&key, critical, Vec::new()), &jwks, &expected()), Err(TokenError::Header));
+    let found = SignatureAlgorithm::Es256;
+    let others = Expected { algorithms: &[SignatureAlgorithm::Es384], ..expected() };
+    let refused = verify(&with_headers(&key, known(), Vec::new()), &jwks, &others);
+    assert_eq!(refused, Err(TokenError::Algorithm { found }));
+}

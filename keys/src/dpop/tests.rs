@@ -150,3 +150,46 @@ proptest! {
         let _ = Proof::verify(&text, &expected());
     }
 }
+
+#[test]
+fn a_long_proof_is_not_looked_at() {
+    let key = key();
+    let claims = changed(claims(), "htu", format!("{URL}?{}", "x".repeat(PROOF_LIMIT)).into());
+    let refused = Proof::verify(&signed(&key, &header(&key), &claims), &expected());
+    assert_eq!(refused, Err(DpopError::Form));
+}
+
+/// Neither an algorithm that is not allowed, nor one that the key does not have.
+#[test]
+fn the_algorithm_is_allowed_and_the_keys_own() {
+    let key = SigningKey::generate(SignatureAlgorithm::Es384, &mut SystemRandom::new()).unwrap();
+    let own = changed(header(&key), "alg", "ES384".into());
+    let judge = |header: &Value, expected| Proof::verify(&signed(&key, header, &claims()), &expected);
+    let es384 = SignatureAlgorithm::Es384;
+    assert_eq!(judge(&own, expected()), Err(DpopError::Algorithm { found: es384 }));
+    let every = Expected { algorithms: &SignatureAlgorithm::ALL, ..expected() };
+    assert!(judge(&own, every).is_ok());
+    let found = SignatureAlgorithm::Es256;
+    assert_eq!(judge(&header(&key), every), Err(DpopError::Algorithm { found }));
+}
+
+#[test]
+fn proofs_of_two_keys_never_share_an_id() {
+    let id = |key: &SigningKey| Proof::verify(&signed(key, &header(key), &claims()), &expected()).unwrap().id();
+    let one = key();
+    assert_eq!(id(&one), id(&one));
+    assert_ne!(id(&one), id(&key()));
+}
+
+/// Coordinates of other lengths that give the same point would be another thumbprint of one key.
+#[test]
+fn a_key_has_one_spelling() {
+    let key = key();
+    let jwk = header(&key)["jwk"].clone();
+    let bytes = |member: &str| crate::encoding::decode(jwk[member].as_str().unwrap()).unwrap();
+    let (x, mut y) = (bytes("x"), bytes("y"));
+    y.insert(0, x[31]);
+    let moved = json!({"kty": "EC", "crv": "P-256", "x": encode(&x[..31]), "y": encode(y)});
+    assert!(VerifyingKey::from_public_jwk(&jwk).is_some());
+    assert!(VerifyingKey::from_public_jwk(&moved).is_none());
+}

@@ -55,6 +55,8 @@ mod tests {
         ] {
             assert!(!same_resource(other, url), "{other}");
         }
-        assert!(!same_resource("https://", "https://"), "what is no URL is the same as nothing");
+        for none in ["https://", "https://user@broker.example/v1/token", "https://broker.example/a b"] {
+            assert!(!same_resource(none, none), "what is no URL is the same as nothing: {none}");
+        }
     }
 }

@@ -206,6 +206,9 @@ fn a_jwt_svid_is_of_its_trust_domain_and_for_its_audience() {
         "spiffe://example.organic/web",
         "spiffe://other.org/web",
         "spiffe://example.org/a/../b",
+        "spiffe://example.org/a b",
+        "spiffe://example.org/a%2fb",
+        &format!("spiffe://example.org/{}", "x".repeat(2048)),
         "web",
     ] {
         assert_eq!(svid(wrong), Err(RelyingError::SvidSubject), "{wrong}");
@@ -213,6 +216,11 @@ fn a_jwt_svid_is_of_its_trust_domain_and_for_its_audience() {
     let claims = json!({"sub": "spiffe://example.org/web", "aud": "https://rs.example", "exp": NOW + 60});
     let other = scene.sign(TokenType::AccessToken, &claims);
     assert_eq!(jwt_svid(&other, &trust, Presented::Bearer), Err(RelyingError::SvidHeader));
+    // For nobody, also where the audience is not looked at.
+    let claims = json!({"sub": "spiffe://example.org/web", "aud": [], "exp": NOW + 60});
+    let trust = Trust { audience: Audience::Unchecked { reason: "test" }, ..trust };
+    let refused = jwt_svid(&scene.sign(TokenType::Jwt, &claims), &trust, Presented::Bearer);
+    assert_eq!(refused, Err(RelyingError::Token(TokenError::Audience)));
 }
 
 #[test]
@@ -248,4 +256,16 @@ fn a_thief_without_the_key_does_not_fill_the_memory_of_proofs() {
     }
     let proof = scene.proof(&scene.guest, &token, "1");
     assert!(access_token(&token, &scene.trust(), shown(&proof, &mut recent)).is_ok());
+}
+
+#[test]
+fn a_token_names_so_many_actors_and_no_more() {
+    let scene = Scene::new();
+    let of = |count: usize| {
+        let act = (1..count).fold(json!({"sub": "first"}), |inner, _| json!({"sub": "next", "act": inner}));
+        let claims = json!({"iss": "https://b", "sub": "s", "aud": "https://rs.example", "exp": NOW + 60, "jti": "j", "act": act});
+        access_token(&scene.sign(TokenType::AccessToken, &claims), &scene.trust(), Presented::Bearer)
+    };
+    assert_eq!(of(ACTORS_LIMIT).unwrap().actors.len(), ACTORS_LIMIT);
+    assert_eq!(of(ACTORS_LIMIT.saturating_add(1)).unwrap_err().code(), "parse.token.claims");
 }

@@ -48,6 +48,14 @@ fn public_keys_are_read_exactly() {
     let mut rsa = Vec::new();
     put_string(&mut rsa, b"ssh-rsa");
     assert_eq!(SshPublicKey::parse(&line("ssh-rsa", &rsa)).unwrap_err(), SshKeyError::Type);
+    let point = SshPublicKey::of_signer(ca().verifying_key()).unwrap().blob();
+    let mut rest = &point[..];
+    let (_, _, key) = (take_string(&mut rest), take_string(&mut rest), take_string(&mut rest).unwrap());
+    let mut of_another_curve = Vec::new();
+    for part in [b"ecdsa-sha2-nistp256", &b"nistp384"[..], key] {
+        put_string(&mut of_another_curve, part);
+    }
+    assert_eq!(SshPublicKey::parse(&line("ecdsa-sha2-nistp256", &of_another_curve)).unwrap_err(), SshKeyError::Key);
     let mut off_curve = Vec::new();
     put_string(&mut off_curve, b"ecdsa-sha2-nistp256");
     put_string(&mut off_curve, b"nistp256");

@@ -140,3 +140,18 @@ proptest! {
         prop_assert!(verify::<Value>(&token, &Jwks::default(), &expected()).is_err());
     }
 }
+
+/// The key of the set has one algorithm, whatever a header says of it, and a long token is not looked at.
+#[test]
+fn a_header_of_another_algorithm_and_a_long_token_are_refused() {
+    let key = key();
+    let jwks = Jwks::new([key.verifying_key().clone()]);
+    let header = json!({"alg": "ES384", "kid": key.verifying_key().key_id()});
+    let message = format!("{}.{}", encode(header.to_string()), encode(claims_with(&[]).to_string()));
+    let token = format!("{message}.{}", encode(key.sign(message.as_bytes()).unwrap()));
+    let every = Expected { algorithms: &SignatureAlgorithm::ALL, ..expected() };
+    let found = SignatureAlgorithm::Es384;
+    assert_eq!(verify::<Value>(&token, &jwks, &every), Err(TokenError::Algorithm { found }));
+    let long = claims_with(&[("more", "x".repeat(TOKEN_LIMIT).into())]);
+    assert_eq!(judge(&key, &long, &expected()), Err(TokenError::Form));
+}

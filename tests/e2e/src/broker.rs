@@ -41,7 +41,7 @@ pub struct Setup<'a> {
     pub has_endorsements: bool,
     /// Seconds that a nonce lives.
     pub nonce_seconds: u32,
-    /// More lines of the configuration file; before the first table they are limits.
+    /// More lines of the configuration file; before the first table they are limits. `"{url}"` stands for the broker's own.
     pub more: &'a str,
 }
 
@@ -302,7 +302,9 @@ fn configure(file: &Path, setup: &Setup<'_>, softtee: &Path) -> Result<()> {
     if setup.trusts_softtee {
         text.push_str(&format!("trust_anchors = [{:?}]\n", softtee.join("trust-anchors.pem")));
     }
-    text.push_str(&format!("\n[limits]\nnonce_seconds = {}\n\n{}\n", setup.nonce_seconds, setup.more));
+    let url = text.lines().find_map(|line| line.strip_prefix("audience = ")).unwrap_or_default().to_owned();
+    let more = setup.more.replace("\"{url}\"", &url);
+    text.push_str(&format!("\n[limits]\nnonce_seconds = {}\n\n{}\n", setup.nonce_seconds, more));
     Ok(fs::write(file, text)?)
 }
 

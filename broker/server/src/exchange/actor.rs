@@ -249,3 +249,28 @@ impl Attested {
         Timestamp::from_unix(self.result.expires_at).min(self.lease.lease.expires_at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cnf(jkt: Option<&str>, certificate: Option<&str>) -> Confirmation {
+        Confirmation { jwk: None, jkt: jkt.map(str::to_owned), certificate: certificate.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_certificate_proves_its_key_and_itself_and_nothing_that_names_more() {
+        let by_certificate = Proven { thumbprint: "key".to_owned(), means: Means::Certificate("leaf".to_owned()) };
+        for (jkt, certificate, proven) in [
+            (Some("key"), None, true),
+            (Some("another"), None, false),
+            (None, Some("leaf"), true),
+            (None, Some("another"), false),
+            (Some("another"), Some("leaf"), false),
+            (Some("key"), Some("another"), false),
+            (None, None, false),
+        ] {
+            assert_eq!(by_certificate.proves(&cnf(jkt, certificate)), proven, "{jkt:?} {certificate:?}");
+        }
+    }
+}

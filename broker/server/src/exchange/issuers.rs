@@ -106,3 +106,65 @@ async fn fetch(url: &str, ca: Option<PathBuf>) -> Result<Bytes> {
         .with_no_client_auth();
     Ok(fetch::get(&Url::parse(url)?, tls, BOUNDS).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use keys::{
+        random::SystemRandom,
+        sign::{SignatureAlgorithm, Signer, SigningKey},
+    };
+
+    use super::*;
+    use crate::config::IssuerKind;
+
+    fn write(place: &std::path::Path, count: usize) {
+        let key = || SigningKey::generate(SignatureAlgorithm::Es256, &mut SystemRandom::new()).unwrap();
+        let keys = Jwks::new((0..count).map(|_| key().verifying_key().clone()));
+        std::fs::write(place, serde_json::to_vec(&keys).unwrap()).unwrap();
+    }
+
+    fn issuer(place: &std::path::Path, stale_seconds: u32) -> ForeignIssuer {
+        ForeignIssuer {
+            name: "ci".to_owned(),
+            kind: IssuerKind::Oidc,
+            issuer: "https://ci.example".to_owned(),
+            audience: "countersign".to_owned(),
+            jwks_file: Some(place.to_owned()),
+            jwks_url: None,
+            ca: None,
+            algorithms: vec![SignatureAlgorithm::Es256],
+            refresh_seconds: 300,
+            stale_seconds,
+        }
+    }
+
+    /// How many keys count, one question after the other.
+    async fn counts<const N: usize>(issuer: &ForeignIssuer, questions: [(usize, Freshness); N]) -> [Option<usize>; N] {
+        let issuers = Issuers::new(std::slice::from_ref(issuer));
+        let mut counts = [None; N];
+        for (count, (written, freshness)) in counts.iter_mut().zip(questions) {
+            write(issuer.jwks_file.as_ref().unwrap(), written);
+            *count = issuers.keys(issuer, freshness).await.map(|keys| keys.keys().len());
+        }
+        counts
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_does_not_make_us_ask_at_once_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let issuer = issuer(&directory.path().join("jwks"), 3600);
+        let questions = [(1, Freshness::Cached), (2, Freshness::Cached), (3, Freshness::Newer)];
+        assert_eq!(counts(&issuer, questions).await, [Some(1); 3]);
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_too_many_or_too_old_count_for_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("jwks");
+        assert_eq!(counts(&issuer(&place, 3600), [(KEYS + 1, Freshness::Cached)]).await, [None]);
+        assert_eq!(counts(&issuer(&place, 3600), [(0, Freshness::Cached)]).await, [None]);
+        assert_eq!(counts(&issuer(&place, 0), [(1, Freshness::Cached)]).await, [None]);
+    }
+}

@@ -122,6 +122,19 @@ impl Guest {
         self.client.send_with("GET", &format!("/v1/leases/{lease}/bundles"), &header, None).unwrap()
     }
 
+    /// A request over a lease whose proof is over a nonce that the broker never gave.
+    pub(crate) fn with_own_nonce(&self, action: LeaseAction, lease: &str) -> Answer {
+        let nonce = "A".repeat(43).parse().unwrap();
+        let header = self.authorization(action, lease, &nonce);
+        let (method, path) = match action {
+            LeaseAction::Renew => ("POST", format!("/v1/leases/{lease}/renew")),
+            LeaseAction::Release => ("DELETE", format!("/v1/leases/{lease}")),
+            LeaseAction::Bundles => ("GET", format!("/v1/leases/{lease}/bundles")),
+            LeaseAction::Watch => ("GET", format!("/v1/leases/{lease}")),
+        };
+        self.client.send_with(method, &path, &header, None).unwrap()
+    }
+
     /// Gives a lease back.
     pub(crate) fn release(&self, lease: &str) -> Answer {
         let nonce = self.client.challenge().unwrap();

@@ -6,6 +6,7 @@ use e2e::{
     process::Said,
 };
 use keys::{
+    lease::LeaseAction,
     sign::{Jwks, SignatureAlgorithm},
     status::StatusList,
     token,
@@ -248,4 +249,15 @@ fn the_exposure_is_what_the_lease_table_says() {
     Guest::new(capped.client().unwrap()).attest(json!([]));
     let report = capped.administrator().unwrap().send("GET", "/v1/admin/exposure", None).unwrap().body;
     assert_eq!((&report["cap_seconds"], &report["classes"][0]["longest_seconds"]), (&json!(60), &json!(60)));
+}
+
+#[test]
+fn a_proof_over_a_nonce_of_its_own_shows_nothing() {
+    let broker = broker();
+    let mut guest = Guest::new(broker.client().unwrap());
+    guest.attest(two_secrets());
+    for action in [LeaseAction::Watch, LeaseAction::Bundles, LeaseAction::Release] {
+        let answer = guest.with_own_nonce(action, &guest.id);
+        assert_eq!((answer.status, answer.code()), (403, "binding.nonce.unknown"), "{}", answer.text);
+    }
 }

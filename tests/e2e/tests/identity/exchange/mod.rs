@@ -6,6 +6,7 @@ mod foreign;
 mod python;
 mod review;
 mod scene;
+mod subjects;
 
 use keys::dpop::{self, ShownToken};
 use serde_json::{Value, json};

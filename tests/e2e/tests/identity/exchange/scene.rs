@@ -26,6 +26,9 @@ pub(super) const ORDERS: &str = "https://orders.example";
 pub(super) const TOOLS: &str = "https://tools.example";
 const CLUSTER: &str = "https://k8s.example";
 const CI: &str = "https://ci.example";
+pub(super) const RSA: &str = "https://rsa.example";
+pub(super) const VAULT: &str = "https://vault.example";
+pub(super) const ARCHIVE: &str = "https://archive.example";
 const URL: &str = "https://orders.example/orders";
 
 fn config(limits: &str, review: &str, jwks: &str) -> String {
@@ -33,6 +36,11 @@ fn config(limits: &str, review: &str, jwks: &str) -> String {
         r#"{limits}
 [identity]
 trust_domain = "example.org"
+
+[[identity.svid]]
+name = "web"
+workloads = ["web"]
+audiences = ["{{url}}", "db.example"]
 
 [exchange]
 mtls = true
@@ -51,6 +59,37 @@ kind = "oidc"
 issuer = "{CI}"
 audience = "countersign"
 jwks_file = "{jwks}"
+
+[[exchange.issuer]]
+name = "rsa"
+kind = "oidc"
+issuer = "{RSA}"
+audience = "countersign"
+jwks_file = "{jwks}"
+algorithms = ["RS256"]
+
+[[exchange.grant]]
+name = "archive"
+audience = "{ARCHIVE}"
+workloads = ["web"]
+
+[[exchange.grant.subject]]
+from = "attestation"
+
+[[exchange.grant.subject]]
+from = "access-token"
+
+[[exchange.grant.subject]]
+from = "jwt-svid"
+
+[[exchange.grant]]
+name = "vault"
+audience = "{VAULT}"
+workloads = ["web"]
+attestation_seconds = 1
+
+[[exchange.grant.subject]]
+from = "attestation"
 
 [[exchange.grant]]
 name = "orders"
