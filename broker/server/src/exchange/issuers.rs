@@ -134,6 +134,7 @@ mod tests {
             jwks_file: Some(place.to_owned()),
             jwks_url: None,
             ca: None,
+            token_review: None,
             algorithms: vec![SignatureAlgorithm::Es256],
             refresh_seconds: 300,
             stale_seconds,
