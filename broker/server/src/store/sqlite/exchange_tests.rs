@@ -5,9 +5,9 @@ use verifier::Timestamp;
 
 use super::{
     super::{
-        DecisionStore, EndCause, ExchangeOpening, ExchangeSettled, ExchangeSettlement, ExchangeStore, Ground,
-        GroundKind, GuestRecord, HeldLease, Lease, LeaseSelector, LeaseStore, Opening, Revocation, Settled, Settlement,
-        Spending, StoredDecision, TenantId, UsedProof,
+        DecisionDigests, DecisionStore, EndCause, ExchangeOpening, ExchangeSettled, ExchangeSettlement, ExchangeStore,
+        Ground, GroundKind, GuestRecord, HeldLease, Lease, LeaseSelector, LeaseStore, Opening, Revocation, Settled,
+        Settlement, Spending, StoredDecision, TenantId, UsedProof,
     },
     SqliteStore,
 };
@@ -27,6 +27,7 @@ fn decision(id: &str) -> StoredDecision {
         code: None,
         authenticated: true,
         record: "{}".to_owned(),
+        digests: DecisionDigests::default(),
     }
 }
 
@@ -74,6 +75,7 @@ impl Scene {
             sets: Vec::new(),
             grounds: vec![Ground::new(GroundKind::Workload, "web")],
             leases: vec![lease(id, "attestation-result", "result", number.into())],
+            certificates: Vec::new(),
             renews: if renews { vec![id.to_owned()] } else { Vec::new() },
         };
         let settlement = Settlement {
@@ -83,6 +85,7 @@ impl Scene {
             counters: None,
             opening: Some(opening),
             ends_guest: None,
+            break_glass: None,
         };
         assert_eq!(self.store.settle(settlement).await.unwrap(), Settled::Recorded);
         self.held(id).await
