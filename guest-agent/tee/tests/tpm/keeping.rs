@@ -18,7 +18,11 @@ fn pcrs() -> Pcrs {
 /// Far away, and `resets` more starts.
 fn limits(tpm: &Tpm, resets: u32) -> ClockLimits {
     let now = tpm.clock().unwrap();
-    ClockLimits { clock: now.clock + 3_600_000, resets: now.resets + resets, restarts: now.restarts }
+    ClockLimits {
+        clock: now.clock.saturating_add(3_600_000),
+        resets: now.resets.saturating_add(resets),
+        restarts: now.restarts,
+    }
 }
 
 fn boot(tpm: &Tpm, kernel: u8) -> BTreeMap<u8, Digest> {
