@@ -182,10 +182,27 @@ impl Activity {
         self.changed.store(now, Ordering::Relaxed);
     }
 
-    fn is_idle(&self) -> bool {
+    /// What becomes of a connection; `told` when its end was announced already.
+    fn look(&self, told: bool) -> Look {
         let since = Duration::from_millis(self.changed.load(Ordering::Relaxed));
-        self.open.load(Ordering::Relaxed) == 0 && self.started.elapsed().saturating_sub(since) > IDLE
+        let idle = self.open.load(Ordering::Relaxed) == 0 && self.started.elapsed().saturating_sub(since) > IDLE;
+        match (idle, told) {
+            (false, false | true) => Look::Keep,
+            (true, false) => Look::Tell,
+            (true, true) => Look::Cut,
+        }
     }
+}
+
+/// What becomes of a connection that is looked at now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It stays.
+    Keep,
+    /// It has no call for too long: HTTP/2 announces the end.
+    Tell,
+    /// That did not end it: it never spoke HTTP/2, or does not read.
+    Cut,
 }
 
 /// A call that is open until its answer was sent.
@@ -231,7 +248,7 @@ async fn serve_connection(stream: UnixStream, peer: Peer, api: Api, stop: Cancel
     let connection = http.serve_connection(TokioIo::new(PlainAuthority::new(stream)), service);
     tokio::pin!(connection);
     let mut look = interval(LOOK);
-    let mut ending = false;
+    let (mut ending, mut told) = (false, false);
     loop {
         tokio::select! {
             // How a connection ends is the workload's business.
@@ -240,12 +257,14 @@ async fn serve_connection(stream: UnixStream, peer: Peer, api: Api, stop: Cancel
                 connection.as_mut().graceful_shutdown();
                 ending = true;
             }
-            _tick = look.tick(), if !ending => {
-                if activity.is_idle() {
+            _tick = look.tick(), if !ending => match activity.look(told) {
+                Look::Keep => {}
+                Look::Tell => {
                     connection.as_mut().graceful_shutdown();
-                    ending = true;
+                    told = true;
                 }
-            }
+                Look::Cut => return,
+            },
         }
     }
 }
@@ -291,6 +310,27 @@ mod tests {
         assert!(Users::enter(&users, 2, 2).is_some(), "another user's");
         drop(first);
         assert!(Users::enter(&users, 1, 2).is_some());
+    }
+
+    #[test]
+    fn a_connection_without_a_call_is_told_once_and_cut_then() {
+        let activity = |open: usize, ago: Duration| Activity {
+            open: AtomicUsize::new(open),
+            started: Instant::now().checked_sub(ago).unwrap(),
+            changed: AtomicU64::new(0),
+        };
+        let long = IDLE + LOOK;
+        for (activity, told, then) in [
+            (activity(0, IDLE / 2), false, Look::Keep),
+            (activity(1, long), false, Look::Keep),
+            (activity(0, long), false, Look::Tell),
+            (activity(0, long), true, Look::Cut),
+        ] {
+            assert_eq!(activity.look(told), then, "{activity:?}");
+        }
+        let spoke = activity(0, long);
+        spoke.touch();
+        assert_eq!(spoke.look(false), Look::Keep);
     }
 
     #[tokio::test(flavor = "current_thread")]
