@@ -154,7 +154,11 @@ async fn guest_of(broker: &Broker, attestation: &str) -> Result<GlassTarget, Pro
     let measurement = text("/claims/measurement/launch");
     let measurement =
         measurement.ok_or_else(|| malformed("attestation: expected one with authentic evidence".to_owned()))?;
-    Ok(GlassTarget::Guest { measurement, chip: text("/claims/instance") })
+    // Without it, every machine whose evidence names none would be meant.
+    let chip = text("/claims/instance").ok_or_else(|| {
+        malformed("attestation: expected evidence that names its chip; ask for a workload instead".to_owned())
+    })?;
+    Ok(GlassTarget::Guest { measurement, chip })
 }
 
 fn alert(broker: &Broker, step: &'static str, id: &str, by: &str) {

@@ -71,7 +71,7 @@ impl<'a> Overridden<'a> {
             GlassTarget::Guest { measurement, chip } => {
                 let claims = appraisal.claims();
                 claims.measurement.launch.as_ref().is_some_and(|launch| launch.to_string() == *measurement)
-                    && claims.instance == *chip
+                    && claims.instance.as_ref() == Some(chip)
             }
         }
     }

@@ -15,8 +15,8 @@ pub(crate) enum GlassTarget {
     Guest {
         /// Launch digest.
         measurement: String,
-        /// Hardware identity, where the evidence names one.
-        chip: Option<String>,
+        /// Hardware identity. Evidence that names none is no such guest.
+        chip: String,
     },
 }
 

@@ -61,7 +61,7 @@ impl BreakGlassStore for SqliteStore {
         Box::pin(async move {
             let (workload, measurement, chip) = match &request.target {
                 GlassTarget::Workload(workload) => (Some(workload), None, None),
-                GlassTarget::Guest { measurement, chip } => (None, Some(measurement), chip.as_ref()),
+                GlassTarget::Guest { measurement, chip } => (None, Some(measurement), Some(chip)),
             };
             let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let inserted = sqlx::query(concat!(
