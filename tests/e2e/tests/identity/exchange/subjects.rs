@@ -33,6 +33,17 @@ fn a_jwt_svid_is_a_subject_when_it_is_for_this_broker_and_its_lease_holds() {
 }
 
 #[test]
+fn the_result_of_another_guest_is_no_subject() {
+    let scene = Scene::start("");
+    let (mut one, mut other) = (scene.guest(), scene.guest());
+    let (theirs, own) = (scene.attest(&mut one), scene.attest(&mut other));
+    let ask = |subject: &str| scene.exchange(&other, &Form::on_behalf(subject, &own).audience(ORDERS));
+    let good = ask(&own);
+    assert_eq!(good.status, 200, "{}", good.text);
+    assert_eq!(code_of(&ask(&theirs)), ("invalid_grant", "release.exchange.superseded"));
+}
+
+#[test]
 fn an_access_token_is_good_for_its_own_audience_alone() {
     let scene = Scene::start("");
     let mut guest = scene.guest();
