@@ -133,7 +133,11 @@ impl WithKept<'_> {
             Ok((version, value, terms)) => {
                 let key = ReleasedKey { volume: self.volume, secret: self.secret, version, value: &value };
                 let settled = match terms {
-                    Some(terms) => Box::pin(self.kept.keep(exchange, key, &terms)).await.map(|()| false),
+                    Some(terms) => match Box::pin(self.kept.keep(exchange, key, &terms)).await {
+                        Ok(()) => Ok(false),
+                        // The terms of before are not the broker's any more.
+                        Err(error) => self.kept.forget(self.volume).and(Err(error)),
+                    },
                     None => self.kept.forget(self.volume),
                 };
                 match settled {
