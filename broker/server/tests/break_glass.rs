@@ -15,12 +15,15 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use support::{Broker, countersign};
 
+/// Takes evidence of software TEEs.
+const SIMULATED: &str = "accept_simulated = true";
+
 /// A broker whose glass alice, bob and carol break together, each with a credential in the directory of their name.
-fn prepared(guest: &Guest) -> Broker {
+fn prepared(guest: &Guest, more: &str) -> Broker {
     let mut broker = broker(guest);
     let place = broker.place();
     let at = |name: &str| place.join(name).to_str().unwrap().to_owned();
-    let mut section = "\n[break_glass]\napprovals = 2\naccept_simulated = true\n".to_owned();
+    let mut section = format!("\n[break_glass]\napprovals = 2\n{more}\n");
     for name in ["alice", "bob", "carol", "mallory"] {
         let made = countersign(&[
             "administrators",
@@ -82,9 +85,20 @@ fn approved(broker: &Broker, ask: &[&str]) -> String {
 }
 
 #[test]
+fn simulated_hardware_breaks_no_glass_unless_the_settings_say_so() {
+    let guest = Guest::new();
+    let broker = prepared(&guest, "");
+    let refused = attest(&broker, &request(&broker, &guest, "disk-key"));
+    let attestation = refused.json()["attestation_id"].as_str().unwrap().to_owned();
+    approved(&broker, &["--attestation", &attestation]);
+    let still = attest(&broker, &request(&broker, &guest, "disk-key"));
+    assert_eq!((still.status, still.code().as_str()), (403, "reference.no_match"), "{still:?}");
+}
+
+#[test]
 fn persons_together_release_one_secret_once_to_the_guest_that_they_name() {
     let guest = Guest::new();
-    let broker = prepared(&guest);
+    let broker = prepared(&guest, SIMULATED);
     let refused = attest(&broker, &request(&broker, &guest, "disk-key"));
     assert_eq!(refused.code(), "reference.no_match", "{refused:?}");
     let attestation = refused.json()["attestation_id"].as_str().unwrap().to_owned();
@@ -156,6 +170,15 @@ fn nothing_weaker_passes(broker: &Broker, guest: &Guest) {
         }),
         "baseline.",
     );
+    // A version by its number, or another kind of grant of that name.
+    for grant in [
+        json!({"id": "g1", "type": "secret", "name": "disk-key", "version": 1}),
+        json!({"id": "g1", "type": "jwt-svid", "name": "disk-key", "audience": "db.example"}),
+    ] {
+        let mut otherwise = request(broker, guest, "disk-key");
+        otherwise["grants"] = json!([grant]);
+        refused(&otherwise, "reference.");
+    }
     // Another secret, and more than one.
     refused(&request(broker, guest, "not-for-web"), "reference.");
     refused(&guest.request(&broker.nonce(), |report| report.measurement.0[0] ^= 1), "reference.");
@@ -179,7 +202,7 @@ fn everything_is_told(broker: &Broker, id: &str, attestation: &str) {
 #[test]
 fn a_denial_of_the_release_policy_is_overridden_for_the_workload_and_no_other() {
     let guest = Guest::new();
-    let broker = prepared(&guest);
+    let broker = prepared(&guest, SIMULATED);
     let policy = broker.place().join("never.rego");
     fs::write(&policy, "package countersign.release\ndefault allow := false\nmax_ttl := 60\ndeny := {\"closed\"}\n")
         .unwrap();

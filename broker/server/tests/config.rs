@@ -117,6 +117,23 @@ fn an_exchange_that_trusts_too_much_is_no_configuration() {
         ),
         (twice(&sample, "[[exchange.issuer]]"), "expected names, issuers and audiences that no other entry has"),
         (
+            sample
+                .replace("[[exchange.grant.subject]]\nfrom = \"attestation\"\n", "")
+                .replace("[[exchange.grant.subject]]\nfrom = \"cluster-a\"\n", "")
+                .replace("conditions = { \"/kubernetes.io/namespace\" = [\"shop\"] }\n", "")
+                .replace("bind = { \"/kubernetes.io/serviceaccount/name\" = \"{workload}\" }\n", "")
+                .replace("algorithm = \"ES256\"\nttl_seconds = 300", "subject = []\nttl_seconds = 300"),
+            "expected a subject whose token counts",
+        ),
+        (
+            sample.replace(
+                "[[exchange.grant]]\nname = \"orders\"\n",
+                "[[exchange.grant]]\nname = \"orders\"\naudience = \"https://other.example\"\nworkloads = [\"web\"]\n\
+                 subject = []\n[[exchange.grant]]\nname = \"orders\"\n",
+            ),
+            "expected names, issuers and audiences that no other entry has",
+        ),
+        (
             sample.replace(
                 "issuer = \"https://kubernetes.default.svc.cluster.local\"",
                 "issuer = \"https://broker.example:8443\"",

@@ -24,8 +24,14 @@ const OBSERVED: [&str; 6] = [
 ];
 
 fn credential(broker: &Broker, role: &str) -> PathBuf {
-    let (place, out) = (broker.place(), broker.directory.path().join(role));
-    let path = |path: &str| place.join(path).to_str().unwrap().to_owned();
+    credential_of(broker, role, broker)
+}
+
+/// From the CA of `issuer`.
+fn credential_of(broker: &Broker, role: &str, issuer: &Broker) -> PathBuf {
+    let out = broker.directory.path().join(role);
+    let path = |path: &str| issuer.place().join(path).to_str().unwrap().to_owned();
+    let admin = broker.place().join("admin");
     let made = countersign(&[
         "administrators",
         "add",
@@ -39,7 +45,7 @@ fn credential(broker: &Broker, role: &str) -> PathBuf {
         "--ca-key",
         &path("ca/admin-ca.key"),
         "--admin",
-        &path("admin"),
+        admin.to_str().unwrap(),
     ]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     out
@@ -56,6 +62,16 @@ fn ask(broker: &Broker, who: &Path, method: &str, path: &str, media_type: &str, 
         .with_client_auth_cert(vec![certificate], key)
         .unwrap();
     support::request(broker.connect_as(&Arc::new(config)), method, path, media_type, body)
+}
+
+#[test]
+fn a_registered_certificate_of_another_ca_administers_nothing() {
+    // With guests' certificates at the token endpoint, the handshake takes every certificate.
+    let (broker, other) = (Broker::start("[exchange]\nmtls = true\n"), Broker::start(""));
+    let inventory = |who: &Path| ask(&broker, who, "GET", "/v1/admin/workloads", "application/json", b"");
+    assert_eq!(inventory(&credential(&broker, "auditor")).status, 200);
+    let stranger = inventory(&credential_of(&broker, "observer", &other));
+    assert_eq!((stranger.status, stranger.code().as_str()), (401, "request.unauthenticated"), "{stranger:?}");
 }
 
 #[test]

@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_body_is_one_line_and_a_query_is_escaped() {
-        let body = json!({"by": "admin", "version": 3, "leases": [1, 2], "code": null, "staged": false});
-        assert_eq!(super::what(Some(&body)), "by=admin version=3 leases=2 staged=false");
+        let body = json!({"by": "admin", "code": null, "leases": [1, 2], "staged": false, "version": 3});
+        assert_eq!(super::what(Some(&body)), "by=admin leases=2 staged=false version=3");
         assert_eq!(super::escaped("a-1&b =%"), "a-1%26b%20%3D%25");
     }
 }
